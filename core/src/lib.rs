@@ -7,5 +7,15 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod bytes;
+pub mod collection;
 pub mod error;
+pub mod filter;
+pub mod hnsw;
+pub mod kernel;
+pub mod log;
+pub mod metadata;
+pub mod metric;
+pub mod port;
+pub mod segment;
 pub mod types;

@@ -1,0 +1,277 @@
+//! Bounded little-endian reading and writing, CRC-32C, and buffers aligned for casting.
+//!
+//! A [`Reader`] never panics and never allocates: every read names what it wanted and fails with `Corrupted`
+//! when the bytes end early, so a decoder's allocations are bounded by the bytes it was given.
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// The alignment of every section and of every buffer that sections are read from, in bytes.
+pub const ALIGNMENT: usize = 64;
+
+/// Rounds up to the next multiple of [`ALIGNMENT`].
+pub const fn align_up(at: usize) -> usize {
+    at.next_multiple_of(ALIGNMENT)
+}
+
+/// A cursor over bytes that may be damaged.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are left.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Takes `len` bytes.
+    ///
+    /// # Errors
+    /// `Corrupted` when fewer are left; `what` names them in the message.
+    pub fn bytes(&mut self, len: usize, what: &str) -> Result<&'a [u8]> {
+        let Some((head, tail)) = self.rest.split_at_checked(len) else {
+            return Err(Error::corrupted(format!("{what} needs {len} bytes, {} are left", self.rest.len())));
+        };
+        self.rest = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.bytes(N, what)?);
+        Ok(out)
+    }
+
+    /// Takes one byte.
+    pub fn u8(&mut self, what: &str) -> Result<u8> {
+        Ok(self.array::<1>(what)?[0])
+    }
+
+    /// Takes a little-endian u32.
+    pub fn u32(&mut self, what: &str) -> Result<u32> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    /// Takes a little-endian u64.
+    pub fn u64(&mut self, what: &str) -> Result<u64> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// Takes a little-endian f32, any bit pattern.
+    pub fn f32(&mut self, what: &str) -> Result<f32> {
+        self.array(what).map(f32::from_le_bytes)
+    }
+
+    /// Takes `count` little-endian f32 and appends them to `out`.
+    pub fn f32s(&mut self, count: usize, out: &mut Vec<f32>, what: &str) -> Result<()> {
+        let len = count.checked_mul(4).ok_or_else(|| Error::corrupted(format!("{what} is impossibly long")))?;
+        let bytes = self.bytes(len, what)?;
+        out.extend(bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])));
+        Ok(())
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    /// `Corrupted` when bytes follow `what`.
+    pub fn finish(self, what: &str) -> Result<()> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(Error::corrupted(format!("{} bytes follow {what}", self.rest.len())))
+    }
+}
+
+/// Appends little-endian values.
+pub trait Writer {
+    /// Appends one byte.
+    fn put_u8(&mut self, value: u8);
+    /// Appends a little-endian u32.
+    fn put_u32(&mut self, value: u32);
+    /// Appends a little-endian u64.
+    fn put_u64(&mut self, value: u64);
+    /// Appends a little-endian f32.
+    fn put_f32(&mut self, value: f32);
+    /// Appends many little-endian f32.
+    fn put_f32s(&mut self, values: &[f32]);
+}
+
+impl Writer for Vec<u8> {
+    fn put_u8(&mut self, value: u8) {
+        self.push(value);
+    }
+
+    fn put_u32(&mut self, value: u32) {
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn put_u64(&mut self, value: u64) {
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn put_f32(&mut self, value: f32) {
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn put_f32s(&mut self, values: &[f32]) {
+        self.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("sections are read in place and are little-endian");
+
+/// Zeroed bytes that start at a multiple of [`ALIGNMENT`], so that sections can be cast without a copy.
+#[derive(Clone, Debug, Default)]
+pub struct AlignedBytes {
+    blocks: Vec<AlignedBlock>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct AlignedBlock([u8; ALIGNMENT]);
+
+impl AlignedBytes {
+    /// Allocates `len` zero bytes.
+    pub fn zeroed(len: usize) -> Self {
+        Self { blocks: bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT)), len }
+    }
+
+    /// Copies bytes into an aligned buffer.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut out = Self::zeroed(bytes.len());
+        out.as_mut().copy_from_slice(bytes);
+        out
+    }
+}
+
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.blocks)[..self.len]
+    }
+}
+
+impl AsMut<[u8]> for AlignedBytes {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[..self.len]
+    }
+}
+
+/// Casts a range of aligned bytes to a slice of plain values.
+///
+/// # Errors
+/// `Corrupted` when the range is outside the bytes, is misaligned for `T` or is no multiple of its size.
+pub fn cast<'a, T: bytemuck::AnyBitPattern>(bytes: &'a [u8], range: &Range<usize>, what: &str) -> Result<&'a [T]> {
+    let section = bytes
+        .get(range.clone())
+        .ok_or_else(|| Error::corrupted(format!("{what} at {range:?} lies outside {} bytes", bytes.len())))?;
+    bytemuck::try_cast_slice(section).map_err(|e| Error::corrupted(format!("{what} at {range:?}: {e}")))
+}
+
+/// CRC-32C (Castagnoli), as in iSCSI (RFC 3720, B.4).
+///
+/// Slicing by eight (Kounavis and Berry, 2005): eight table look-ups replace eight dependent byte steps. There is
+/// no CRC instruction in wasm, so this is the one form for every platform.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0_u32;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        let low = u32::from_le_bytes([word[0], word[1], word[2], word[3]]) ^ crc;
+        crc = CRC_TABLES[7][(low & 0xff) as usize]
+            ^ CRC_TABLES[6][(low >> 8 & 0xff) as usize]
+            ^ CRC_TABLES[5][(low >> 16 & 0xff) as usize]
+            ^ CRC_TABLES[4][(low >> 24) as usize]
+            ^ CRC_TABLES[3][usize::from(word[4])]
+            ^ CRC_TABLES[2][usize::from(word[5])]
+            ^ CRC_TABLES[1][usize::from(word[6])]
+            ^ CRC_TABLES[0][usize::from(word[7])];
+    }
+    for &byte in words.remainder() {
+        crc = CRC_TABLES[0][((crc ^ u32::from(byte)) & 0xff) as usize] ^ (crc >> 8);
+    }
+    !crc
+}
+
+static CRC_TABLES: [[u32; 256]; 8] = crc_tables();
+
+const fn crc_tables() -> [[u32; 256]; 8] {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let mut tables = [[0; 256]; 8];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+            bit += 1;
+        }
+        tables[0][byte] = crc;
+        byte += 1;
+    }
+    let mut slice = 1;
+    while slice < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let before = tables[slice - 1][byte];
+            tables[slice][byte] = tables[0][(before & 0xff) as usize] ^ before >> 8;
+            byte += 1;
+        }
+        slice += 1;
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc32c_equals_the_vectors_of_rfc_3720() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        let rising: Vec<u8> = (0..32).collect();
+        assert_eq!(crc32c(&rising), 0x46dd_794e);
+    }
+
+    #[test]
+    fn crc32c_is_the_same_whatever_the_length_leaves_over() {
+        let bytes: Vec<u8> = (0..100_u8).collect();
+        for len in 0..bytes.len() {
+            let mut bytewise = !0_u32;
+            for &byte in &bytes[..len] {
+                bytewise = CRC_TABLES[0][((bytewise ^ u32::from(byte)) & 0xff) as usize] ^ (bytewise >> 8);
+            }
+            assert_eq!(crc32c(&bytes[..len]), !bytewise, "length {len}");
+        }
+    }
+
+    #[test]
+    fn a_reader_refuses_what_is_not_there() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u8("first").unwrap(), 1);
+        assert!(reader.u32("second").unwrap_err().message().contains("second needs 4 bytes, 2 are left"));
+        assert!(reader.f32s(usize::MAX, &mut Vec::new(), "row").is_err());
+        assert!(reader.finish("the test").is_err());
+    }
+
+    #[test]
+    fn aligned_bytes_can_be_cast_and_ranges_are_checked() {
+        let bytes = AlignedBytes::copy_of(&[0, 0, 128, 63, 0, 0, 0, 64, 9]);
+        assert_eq!(cast::<f32>(bytes.as_ref(), &(0..8), "row").unwrap(), &[1.0, 2.0]);
+        assert!(cast::<f32>(bytes.as_ref(), &(0..9), "row").is_err(), "no multiple of four");
+        assert!(cast::<f32>(bytes.as_ref(), &(1..5), "row").is_err(), "misaligned");
+        assert!(cast::<f32>(bytes.as_ref(), &(4..12), "row").is_err(), "past the end");
+    }
+}

@@ -1,0 +1,153 @@
+//! Background work: sealing the memtable and merging segments, in slices, on immutable input.
+//!
+//! A job is handed out by the writer, run wherever the host likes, and installed by the writer when its segment is
+//! stored. A merge extends the graph of its largest segment while fewer than a fifth of that segment's points are dead,
+//! and builds anew otherwise (extending a graph full of holes loses recall).
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::error::Result;
+use crate::hnsw::{Graph, GraphBuilder, HnswParams};
+use crate::segment::{Block, Checks, Draft, Origin, Segment, Tombstone};
+use crate::types::{Lsn, Offset};
+
+use super::CollectionConfig;
+use super::snapshot::LiveSegment;
+
+/// Above this share of dead points (one in so many) a graph is built anew instead of extended.
+const REBUILD_DEAD_DIVISOR: u32 = 5;
+
+/// What a job takes as input.
+#[derive(Debug)]
+pub(super) struct JobInput {
+    /// Frozen memtable blocks with the number of their first row.
+    pub(super) blocks: Vec<(u64, Block)>,
+    /// Rows before this number are sealed by the job.
+    pub(super) frozen_row: u64,
+    /// Records up to this one are covered when the job is installed.
+    pub(super) sealed_through: Lsn,
+    /// Tombstones of the memtable.
+    pub(super) tombstones: Vec<Tombstone>,
+    /// Segments to merge.
+    pub(super) segments: Vec<LiveSegment>,
+}
+
+/// One piece of background work.
+#[derive(Debug)]
+pub struct Job {
+    params: HnswParams,
+    input: JobInput,
+    draft: Draft,
+    stage: Stage,
+    total: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Gather,
+    Build(Box<GraphBuilder>),
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobProgress {
+    /// Graph insertions still to do; 0 when [`Job::finish`] may be called.
+    pub remaining: u32,
+    /// Graph insertions in all.
+    pub total: u32,
+}
+
+/// A finished job, ready to be stored and installed.
+#[derive(Debug)]
+pub struct SealedJob {
+    pub(super) input: JobInput,
+    pub(super) origins: Vec<Origin>,
+    pub(super) segment: Option<Arc<Segment>>,
+    insertions: u64,
+}
+
+impl Job {
+    pub(super) fn new(config: &CollectionConfig, mut input: JobInput) -> Self {
+        let rows = input.blocks.iter().map(|(_, b)| b.live().count()).sum::<usize>()
+            + input.segments.iter().map(|s| s.live.live() as usize).sum::<usize>();
+        // The largest segment comes first: if its graph is extended, its points keep their order.
+        input.segments.sort_by_key(|s| core::cmp::Reverse(s.live.live()));
+        let draft = Draft::new(config.metric, config.dimension, rows);
+        Self { params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
+    }
+
+    /// Does up to `budget` graph insertions.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when the segment would outgrow its format.
+    pub fn step(&mut self, budget: u32) -> Result<JobProgress> {
+        let remaining = match &mut self.stage {
+            Stage::Gather => {
+                let builder = self.gather()?;
+                let remaining = builder.remaining();
+                self.total = remaining;
+                self.stage = Stage::Build(Box::new(builder));
+                remaining
+            }
+            Stage::Build(builder) => builder.step(&self.draft.space(), budget),
+        };
+        Ok(JobProgress { remaining, total: self.total })
+    }
+
+    /// Does what is left and lays the segment out.
+    ///
+    /// # Errors
+    /// As [`Job::step`].
+    pub fn finish(mut self) -> Result<SealedJob> {
+        while self.step(u32::MAX)?.remaining > 0 {}
+        let Stage::Build(builder) = self.stage else { unreachable!("a step leaves the gathering stage") };
+        let insertions = builder.insertions();
+        let graph = builder.finish(&self.draft.space());
+        let segment = if self.draft.is_void() {
+            None
+        } else {
+            let (id, bytes) = self.draft.seal(&graph, &self.params)?;
+            Some(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?))
+        };
+        Ok(SealedJob { origins: self.draft.origins().to_vec(), input: self.input, segment, insertions })
+    }
+
+    fn gather(&mut self) -> Result<GraphBuilder> {
+        for (source, sealed) in self.input.segments.iter().enumerate() {
+            self.draft.add_segment(&sealed.segment, &sealed.live, source as u32)?;
+            sealed.segment.tombstones().for_each(|t| self.draft.bury(t));
+        }
+        for (first, block) in &self.input.blocks {
+            self.draft.add_block(block, *first)?;
+        }
+        self.input.tombstones.iter().for_each(|t| self.draft.bury(t.clone()));
+        match self.input.segments.first().filter(|base| extends(base, &self.params)) {
+            None => GraphBuilder::new(self.params, self.draft.len()),
+            Some(base) => {
+                let keep = |offset| base.live.is_live(Offset(offset));
+                let (graph, damaged) = Graph::retain(&base.segment.graph(), keep);
+                GraphBuilder::extend(self.params, graph, damaged, self.draft.len())
+            }
+        }
+    }
+}
+
+/// Whether the graph of the largest segment is worth extending.
+fn extends(base: &LiveSegment, params: &HnswParams) -> bool {
+    let parts = base.segment.graph().parts();
+    base.live.dead() * REBUILD_DEAD_DIVISOR < base.live.len() && (parts.m, parts.m0) == (params.m, params.m0)
+}
+
+impl SealedJob {
+    /// The new segment; `None` when nothing was left to keep.
+    pub const fn segment(&self) -> Option<&Arc<Segment>> {
+        self.segment.as_ref()
+    }
+
+    /// How many graph insertions it took.
+    pub const fn insertions(&self) -> u64 {
+        self.insertions
+    }
+}

@@ -1,0 +1,187 @@
+//! A consistent read view: cheap to take, never blocked by the writer, unchanged while it is held.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::filter::Filter;
+use crate::metadata::{Metadata, MetadataRef};
+use crate::metric::VectorSpace;
+use crate::segment::{Block, LiveBitmap, Segment};
+use crate::types::{IdKey, Lsn, Offset, PointId, Stamp};
+
+use super::CollectionConfig;
+
+/// A sealed segment with the live bitmap of one moment.
+#[derive(Clone, Debug)]
+pub struct LiveSegment {
+    /// The immutable part.
+    pub segment: Arc<Segment>,
+    /// Which of its points are live.
+    pub live: LiveBitmap,
+}
+
+/// Everything that a search needs, as of one write.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(super) config: Arc<CollectionConfig>,
+    pub(super) segments: Vec<LiveSegment>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) through: Lsn,
+}
+
+/// Where a live point is in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Sealed { segment: u32, offset: Offset },
+    Memtable { block: u32, at: u32 },
+}
+
+/// A point as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its id.
+    pub id: PointId,
+    /// Its vector, bit for bit as it was given (rounded to f32 once when it was given as f64).
+    pub vector: Vec<f32>,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+}
+
+impl Snapshot {
+    /// The collection's configuration.
+    pub fn config(&self) -> &CollectionConfig {
+        &self.config
+    }
+
+    /// The newest write that this view contains.
+    pub const fn through(&self) -> Lsn {
+        self.through
+    }
+
+    /// The sealed segments, oldest first.
+    pub fn segments(&self) -> &[LiveSegment] {
+        &self.segments
+    }
+
+    /// How many live points the view holds.
+    pub fn len(&self) -> usize {
+        self.indexed() + self.pending()
+    }
+
+    /// Whether the view holds no live point.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many live points are in sealed segments.
+    pub fn indexed(&self) -> usize {
+        self.segments.iter().map(|s| s.live.live() as usize).sum()
+    }
+
+    /// How many live points wait in the memtable.
+    pub fn pending(&self) -> usize {
+        self.blocks.iter().map(|block| block.live().count()).sum()
+    }
+
+    /// Finds a live point by its id.
+    pub fn get(&self, id: &PointId) -> Option<Point> {
+        let place = self.find(&id.key())?;
+        let (space, row) = self.vector_at(place);
+        Some(Point {
+            id: id.clone(),
+            vector: space.row(row).to_vec(),
+            metadata: self.metadata_at(place).to_metadata(),
+            stamp: self.stamp_at(place),
+        })
+    }
+
+    /// How many live points match.
+    pub fn count(&self, filter: &Filter) -> usize {
+        if filter.matches_everything() {
+            return self.len();
+        }
+        self.places().filter(|&place| filter.matches(self.metadata_at(place))).count()
+    }
+
+    /// The ids of all live points that match.
+    pub fn matching(&self, filter: &Filter) -> Vec<PointId> {
+        let matching = self.places().filter(|&place| filter.matches(self.metadata_at(place)));
+        matching.map(|place| self.id_at(place)).collect()
+    }
+
+    /// All live points, in no order that callers may rely on.
+    pub fn points(&self) -> impl Iterator<Item = Point> + '_ {
+        self.places().map(|place| {
+            let (space, row) = self.vector_at(place);
+            Point {
+                id: self.id_at(place),
+                vector: space.row(row).to_vec(),
+                metadata: self.metadata_at(place).to_metadata(),
+                stamp: self.stamp_at(place),
+            }
+        })
+    }
+
+    /// Where an id is live: newest rows first, since there is at most one.
+    fn find(&self, key: &IdKey) -> Option<Place> {
+        for (number, block) in self.blocks.iter().enumerate().rev() {
+            if let Some(at) = block.live().find(|&at| block.row(at).key == *key) {
+                return Some(Place::Memtable { block: number as u32, at: at as u32 });
+            }
+        }
+        self.segments.iter().enumerate().find_map(|(number, sealed)| {
+            let offset = sealed.segment.find(key).filter(|&offset| sealed.live.is_live(offset))?;
+            Some(Place::Sealed { segment: number as u32, offset })
+        })
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let sealed = self.segments.iter().enumerate().flat_map(|(number, sealed)| {
+            sealed.live.iter().map(move |offset| Place::Sealed { segment: number as u32, offset })
+        });
+        let fresh = self.blocks.iter().enumerate().flat_map(|(number, block)| {
+            block.live().map(move |at| Place::Memtable { block: number as u32, at: at as u32 })
+        });
+        sealed.chain(fresh)
+    }
+
+    pub(super) fn id_at(&self, place: Place) -> PointId {
+        match place {
+            Place::Sealed { segment, offset } => self.segments[segment as usize].segment.point_id(offset),
+            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).id.clone(),
+        }
+    }
+
+    pub(super) fn metadata_at(&self, place: Place) -> MetadataRef<'_> {
+        match place {
+            Place::Sealed { segment, offset } => self.segments[segment as usize].segment.metadata(offset),
+            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).metadata.view(),
+        }
+    }
+
+    /// The vectors among which a point is, and which of them it is.
+    pub(super) fn vector_at(&self, place: Place) -> (VectorSpace<'_>, u32) {
+        match place {
+            Place::Sealed { segment, offset } => (self.segments[segment as usize].segment.space(), offset.0),
+            Place::Memtable { block, at } => (self.block_space(&self.blocks[block as usize]), at),
+        }
+    }
+
+    pub(super) fn block_space<'a>(&self, block: &'a Block) -> VectorSpace<'a> {
+        VectorSpace {
+            metric: self.config.metric,
+            dimension: self.config.dimension,
+            rows: block.vectors(),
+            terms: block.terms(),
+        }
+    }
+
+    fn stamp_at(&self, place: Place) -> Stamp {
+        match place {
+            Place::Sealed { segment, offset } => self.segments[segment as usize].segment.stamp(offset),
+            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).stamp,
+        }
+    }
+}

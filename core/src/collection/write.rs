@@ -1,0 +1,265 @@
+//! The life of a write: checked and encoded, then published from its own record.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::error::{Error, Result};
+use crate::log::{Entry, Record, RequestId, Stamper, WriteBatch, encode_writes};
+use crate::metadata::Metadata;
+use crate::metric::{validate_f32, validate_f64};
+use crate::segment::{Row, Tombstone};
+use crate::types::{IdKey, Lsn, PointId, Stamp};
+
+use super::Collection;
+use super::config::MAX_BATCH;
+
+/// Vectors of a batch, row after row.
+#[derive(Clone, Copy, Debug)]
+pub enum Vectors<'a> {
+    /// Stored as they are.
+    F32(&'a [f32]),
+    /// Rounded once to f32; for poincare the term is taken from these before they are rounded.
+    F64(&'a [f64]),
+}
+
+impl Vectors<'_> {
+    const fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
+    }
+}
+
+/// Points to write, in columns.
+#[derive(Clone, Copy, Debug)]
+pub struct UpsertBatch<'a> {
+    /// One id a point; of equal ids the last one stays.
+    pub ids: &'a [PointId],
+    /// `ids.len() * dimension` components.
+    pub vectors: Vectors<'a>,
+    /// One a point, or empty when no point has any.
+    pub metadata: &'a [Metadata],
+}
+
+/// A write that has a place in the log and is not yet visible.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    lsn: Lsn,
+    record: Vec<u8>,
+}
+
+impl Prepared {
+    /// The number of the record.
+    pub const fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The bytes that have to be durable before the write is published.
+    pub fn record(&self) -> &[u8] {
+        &self.record
+    }
+}
+
+/// What a record changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Points written.
+    pub upserted: usize,
+    /// Points that were live and are gone.
+    pub deleted: usize,
+    /// Entries that lost against a newer write of the same id.
+    pub superseded: usize,
+}
+
+impl Collection {
+    /// Checks a batch whole and encodes it as one record. Nothing is changed but the counters of lsn and stamps.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong dimension, a value that is not finite, a zero vector under cosine, a point outside
+    /// the ball, or columns of unequal length, naming the point; `LimitExceeded` for more than [`MAX_BATCH`] points.
+    pub fn prepare_upsert(
+        &mut self,
+        batch: &UpsertBatch<'_>,
+        stamper: &mut Stamper,
+        now_ms: u64,
+        request: Option<RequestId>,
+    ) -> Result<Prepared> {
+        let (count, dimension, metric) = (batch.ids.len(), self.config.dimension, self.config.metric);
+        check_batch(count)?;
+        if batch.vectors.len() != count * dimension {
+            return Err(Error::invalid_argument(format!(
+                "{count} points of collection `{}` take {} components ({dimension} each), {} were given",
+                self.config.name,
+                count * dimension,
+                batch.vectors.len()
+            )));
+        }
+        if !batch.metadata.is_empty() && batch.metadata.len() != count {
+            return Err(Error::invalid_argument(format!("{} metadata for {count} points", batch.metadata.len())));
+        }
+        let mut rounded = Vec::new();
+        let mut terms = Vec::with_capacity(count);
+        for (i, id) in batch.ids.iter().enumerate() {
+            let range = i * dimension..(i + 1) * dimension;
+            let term = match batch.vectors {
+                Vectors::F32(rows) => validate_f32(metric, dimension, &rows[range]),
+                Vectors::F64(rows) => validate_f64(metric, dimension, &rows[range], &mut rounded),
+            };
+            let named = |e: Error| {
+                Error::new(e.kind(), format!("point {id} of collection `{}`: {}", self.config.name, e.message()))
+            };
+            terms.push(term.map_err(named)?);
+        }
+        let rows = match batch.vectors {
+            Vectors::F32(rows) => rows,
+            Vectors::F64(_) => &rounded,
+        };
+        let first = stamper.stamp(now_ms, count)?;
+        let empty = Metadata::default();
+        let entries = (0..count).map(|i| {
+            let metadata = batch.metadata.get(i).unwrap_or(&empty).as_bytes();
+            (&batch.ids[i], Some((&rows[i * dimension..(i + 1) * dimension], terms[i], metadata)))
+        });
+        let lsn = self.take_lsn();
+        Ok(Prepared { lsn, record: encode_writes(lsn, first, request, dimension, metric.has_terms(), entries) })
+    }
+
+    /// Encodes the delete of some ids as one record; `None` when none of them is live.
+    ///
+    /// While earlier writes are prepared and not yet published, what will be live is not known: then every id goes into
+    /// the record, and one that turns out never to have existed leaves a tombstone that harms nobody.
+    ///
+    /// # Errors
+    /// `Internal` when fewer stamps are reserved than there are ids.
+    pub fn prepare_delete(
+        &mut self,
+        ids: &[PointId],
+        stamper: &mut Stamper,
+        now_ms: u64,
+        request: Option<RequestId>,
+    ) -> Result<Option<Prepared>> {
+        let writes_are_pending = self.next_lsn != self.memtable.newest().next();
+        let gone: Vec<&PointId> = ids.iter().filter(|id| writes_are_pending || self.is_live(&id.key())).collect();
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let first = stamper.stamp(now_ms, gone.len())?;
+        let lsn = self.take_lsn();
+        let entries = gone.into_iter().map(|id| (id, None));
+        Ok(Some(Prepared { lsn, record: encode_writes(lsn, first, request, self.config.dimension, false, entries) }))
+    }
+
+    /// Gives up writes that were prepared and could not be made durable: their numbers are used again, so that what is
+    /// live is known again. All writes prepared after them must be given up too.
+    pub const fn give_up_prepared(&mut self) {
+        self.next_lsn = self.memtable.newest().next();
+    }
+
+    /// Makes a write visible, after the host made its record durable.
+    ///
+    /// # Errors
+    /// `Internal` when writes are published out of order.
+    pub fn publish(&mut self, prepared: &Prepared) -> Result<Applied> {
+        self.replay(&prepared.record)
+    }
+
+    /// Applies one record of the log. Repeating records, or records that segments already contain, changes nothing.
+    ///
+    /// # Errors
+    /// `Corrupted` when the record is damaged or of another collection, `Internal` when it is older than the newest one.
+    pub fn replay(&mut self, record: &[u8]) -> Result<Applied> {
+        let record = Record::decode(record)?;
+        if record.lsn <= self.sealed_through {
+            return Ok(Applied::default());
+        }
+        if record.lsn <= self.memtable.newest() {
+            return Err(Error::internal(format!("record {} after record {}", record.lsn.0, self.memtable.newest().0)));
+        }
+        if record.writes.dimension != self.config.dimension {
+            return Err(Error::corrupted(format!(
+                "record {} has vectors of {} dimensions, collection `{}` has {}",
+                record.lsn.0, record.writes.dimension, self.config.name, self.config.dimension
+            )));
+        }
+        let applied = self.apply(&record.writes)?;
+        self.memtable.advance(record.lsn);
+        self.next_lsn = self.next_lsn.max(record.lsn.next());
+        self.refresh();
+        Ok(applied)
+    }
+
+    fn apply(&mut self, writes: &WriteBatch<'_>) -> Result<Applied> {
+        // Everything that can fail comes before the first change, so a bad record changes nothing.
+        let metadata: Vec<Metadata> = writes
+            .entries()
+            .map(|(_, entry)| match entry {
+                Entry::Put { metadata, .. } => Metadata::from_bytes(metadata),
+                Entry::Delete { .. } => Ok(Metadata::default()),
+            })
+            .collect::<Result<_>>()?;
+        let mut applied = Applied::default();
+        for ((stamp, entry), metadata) in writes.entries().zip(metadata) {
+            match entry {
+                Entry::Put { id, term, vector, .. } => {
+                    let key = id.key();
+                    if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
+                        applied.superseded += 1;
+                        continue;
+                    }
+                    self.kill_sealed(&key);
+                    let term = self.config.metric.has_terms().then_some(term);
+                    let components = vector.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+                    self.memtable.put(Row { id, key, stamp, metadata }, components, term);
+                    applied.upserted += 1;
+                }
+                Entry::Delete { id } => {
+                    let key = id.key();
+                    if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
+                        applied.superseded += 1;
+                        continue;
+                    }
+                    applied.deleted += usize::from(self.memtable.kill(&key) || self.kill_sealed(&key));
+                    // Buried even when nothing was live: a replay meets bitmaps that know of the delete already.
+                    self.memtable.bury(Tombstone { key, id, stamp, seq: 0 });
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// The newest stamp under which the collection knows an id, dead or alive.
+    fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
+        self.memtable.stamp_of(key).or_else(|| {
+            let sealed = self.segments.iter().filter_map(|s| {
+                let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
+                live.max(s.segment.tombstone_stamp(key))
+            });
+            sealed.max()
+        })
+    }
+
+    /// Kills the live point of an id in the segments; says whether there was one.
+    fn kill_sealed(&mut self, key: &IdKey) -> bool {
+        self.segments.iter_mut().any(|s| s.segment.find(key).is_some_and(|offset| s.live.kill(offset)))
+    }
+
+    fn is_live(&self, key: &IdKey) -> bool {
+        self.memtable.holds(key)
+            || self.segments.iter().any(|s| s.segment.find(key).is_some_and(|offset| s.live.is_live(offset)))
+    }
+
+    fn take_lsn(&mut self) -> Lsn {
+        let lsn = self.next_lsn;
+        self.next_lsn = lsn.next();
+        lsn
+    }
+}
+
+fn check_batch(count: usize) -> Result<()> {
+    match count {
+        0 => Err(Error::invalid_argument("a batch has at least one point")),
+        1..=MAX_BATCH => Ok(()),
+        _ => Err(Error::limit_exceeded(format!("a batch has at most {MAX_BATCH} points, not {count}"))),
+    }
+}

@@ -1,0 +1,64 @@
+//! The numbers that shape a graph, and their defaults.
+
+use alloc::format;
+
+use crate::error::{Error, Result};
+use crate::metric::Metric;
+
+/// The most links a node may have on a level.
+const MAX_LINKS: u32 = 512;
+
+/// The numbers that shape a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HnswParams {
+    /// Links of a node on every level above 0 (M in the paper).
+    pub m: u32,
+    /// Links of a node on level 0.
+    pub m0: u32,
+    /// Nodes kept while a new node's neighbours are searched.
+    pub ef_construction: u32,
+    /// Decides the levels of nodes.
+    pub seed: u64,
+}
+
+impl HnswParams {
+    /// The defaults for rows of a metric and dimension.
+    pub fn for_space(metric: Metric, dimension: usize) -> Self {
+        let ef_construction = match (metric, dimension) {
+            (Metric::Dot, _) => 200,
+            (_, 0..=16) => 64,
+            _ => 128,
+        };
+        Self { m: 16, m0: 32, ef_construction, seed: 0x5EED }
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when links or `ef_construction` are out of range.
+    pub fn check(&self) -> Result<()> {
+        if !(2..=MAX_LINKS).contains(&self.m) || !(self.m..=MAX_LINKS).contains(&self.m0) {
+            return Err(Error::invalid_argument(format!(
+                "a graph has 2 to {MAX_LINKS} links a node and level, and no fewer on level 0; not m = {}, m0 = {}",
+                self.m, self.m0
+            )));
+        }
+        if !(1..=65_536).contains(&self.ef_construction) {
+            return Err(Error::invalid_argument(format!(
+                "ef_construction is 1 to 65536, not {}",
+                self.ef_construction
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How many nodes a search keeps when the caller does not say.
+pub fn default_ef_search(metric: Metric, dimension: usize, len: usize) -> usize {
+    let _ = len;
+    match (metric, dimension) {
+        (Metric::Dot, _) => 200,
+        (_, 0..=16) => 64,
+        _ => 100,
+    }
+}

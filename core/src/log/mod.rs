@@ -1,0 +1,10 @@
+//! What is written before anything else: stamps and the record codec.
+//!
+//! A record is one atomic batch of writes to one collection. Hosts make its bytes durable and hand them back at the
+//! next start; they never look inside.
+
+mod record;
+mod stamper;
+
+pub use record::{Entry, Record, RequestId, WriteBatch, encode_writes, split_frame};
+pub use stamper::{MAX_CLOCK_LEAD_MS, RESERVATION, Stamper};

@@ -1,0 +1,290 @@
+//! The codec of log records.
+//!
+//! ```text
+//! len u32 | crc32c u32 | lsn u64 | kind u8 | body            len counts from lsn on, the checksum covers the same
+//! body of kind 1, writes:
+//!   flags u8 (1: a request follows, 2: puts carry a term) | hlc u64 | writer u64 | first cseq u64
+//!   [tab u64 | n u64] | dimension u32 | count u32 | entries
+//! entry: 1 put | id len u8 | id | [term f32] | dimension * f32 | metadata len u32 | metadata
+//!        2 delete | id len u8 | id
+//! ```
+//! Entry `i` carries the stamp `(hlc, writer, first cseq + i)`. Decoding never panics and allocates nothing but what
+//! the bytes hold.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::bytes::{Reader, Writer, crc32c};
+use crate::error::{Error, Result};
+use crate::types::{Lsn, PointId, Stamp};
+
+/// Bytes before the part that `len` counts.
+const PREFIX: usize = 8;
+const KIND_WRITES: u8 = 1;
+const FLAG_REQUEST: u8 = 1;
+const FLAG_TERMS: u8 = 2;
+const ENTRY_PUT: u8 = 1;
+const ENTRY_DELETE: u8 = 2;
+
+/// Which request of which tab a write answers, kept so that a repeated request is answered and not done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// The tab that asked.
+    pub tab: u64,
+    /// Its own number for the request.
+    pub n: u64,
+}
+
+/// What a record does, borrowed from its bytes.
+#[derive(Clone, Debug)]
+pub struct Record<'a> {
+    /// The record's number.
+    pub lsn: Lsn,
+    /// Its writes.
+    pub writes: WriteBatch<'a>,
+}
+
+/// An atomic batch of puts and deletes.
+#[derive(Clone, Debug)]
+pub struct WriteBatch<'a> {
+    /// The stamp of the first entry.
+    pub first: Stamp,
+    /// The request that it answers, when it came from one.
+    pub request: Option<RequestId>,
+    /// How many components each vector has.
+    pub dimension: usize,
+    count: usize,
+    has_terms: bool,
+    entries: Reader<'a>,
+}
+
+/// One put or delete as it stands in a record.
+#[derive(Clone, Debug)]
+pub enum Entry<'a> {
+    /// A whole point.
+    Put {
+        /// Its id.
+        id: PointId,
+        /// The metric's term of its vector; 1 when the metric has none.
+        term: f32,
+        /// `dimension` little-endian f32.
+        vector: &'a [u8],
+        /// Encoded metadata.
+        metadata: &'a [u8],
+    },
+    /// The end of a point.
+    Delete {
+        /// Its id.
+        id: PointId,
+    },
+}
+
+/// Writes one record.
+///
+/// `entries` gives, for each point in order, its id and (for a put) its vector, term and encoded metadata.
+pub fn encode_writes<'a>(
+    lsn: Lsn,
+    first: Stamp,
+    request: Option<RequestId>,
+    dimension: usize,
+    has_terms: bool,
+    entries: impl ExactSizeIterator<Item = (&'a PointId, Option<(&'a [f32], f32, &'a [u8])>)>,
+) -> Vec<u8> {
+    let row = if entries.len() > 0 { dimension * 4 + 64 } else { 0 };
+    let mut out = Vec::with_capacity(64 + entries.len() * row);
+    out.put_u64(0);
+    out.put_u64(lsn.0);
+    out.put_u8(KIND_WRITES);
+    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    out.put_u8(flag(request.is_some(), FLAG_REQUEST) | flag(has_terms, FLAG_TERMS));
+    out.put_u64(first.hlc);
+    out.put_u64(first.writer);
+    out.put_u64(first.cseq);
+    if let Some(request) = request {
+        out.put_u64(request.tab);
+        out.put_u64(request.n);
+    }
+    out.put_u32(dimension as u32);
+    out.put_u32(entries.len() as u32);
+    for (id, put) in entries {
+        out.put_u8(if put.is_some() { ENTRY_PUT } else { ENTRY_DELETE });
+        let id = id.to_canonical();
+        out.put_u8(id.len() as u8);
+        out.extend_from_slice(&id);
+        let Some((vector, term, metadata)) = put else { continue };
+        if has_terms {
+            out.put_f32(term);
+        }
+        out.put_f32s(vector);
+        out.put_u32(metadata.len() as u32);
+        out.extend_from_slice(metadata);
+    }
+    let len = (out.len() - PREFIX) as u32;
+    let crc = crc32c(&out[PREFIX..]);
+    out[..4].copy_from_slice(&len.to_le_bytes());
+    out[4..8].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Splits the first record off a run of records: its whole frame, and what follows.
+///
+/// # Errors
+/// `Corrupted` when the frame is cut short. The checksum is not looked at: [`Record::decode`] does that.
+pub fn split_frame(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let len = Reader::new(bytes).u32("a record's length")? as usize;
+    bytes.split_at_checked(PREFIX.saturating_add(len)).ok_or_else(|| {
+        Error::corrupted(format!(
+            "a record of {len} bytes is cut short: {} are left",
+            bytes.len().saturating_sub(PREFIX)
+        ))
+    })
+}
+
+impl<'a> Record<'a> {
+    /// Reads one whole frame and checks it.
+    ///
+    /// # Errors
+    /// `Corrupted` when a length or the checksum does not fit; `Unsupported` for a kind of a later version.
+    pub fn decode(frame: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(frame);
+        let len = reader.u32("a record's length")? as usize;
+        let crc = reader.u32("a record's checksum")?;
+        let payload = reader.bytes(len, "a record")?;
+        reader.finish("a record")?;
+        let found = crc32c(payload);
+        if crc != found {
+            return Err(Error::corrupted(format!("a record's checksum is {found:08x}, its header says {crc:08x}")));
+        }
+        let mut reader = Reader::new(payload);
+        let lsn = Lsn(reader.u64("an lsn")?);
+        match reader.u8("a record's kind")? {
+            KIND_WRITES => Ok(Self { lsn, writes: WriteBatch::decode(reader)? }),
+            kind => Err(Error::unsupported(format!("record {} is of kind {kind}, made by a later version", lsn.0))),
+        }
+    }
+}
+
+impl<'a> WriteBatch<'a> {
+    fn decode(mut reader: Reader<'a>) -> Result<Self> {
+        let flags = reader.u8("flags")?;
+        if flags & !(FLAG_REQUEST | FLAG_TERMS) != 0 {
+            return Err(Error::unsupported(format!("record flags {flags:#x} are of a later version")));
+        }
+        let first = Stamp { hlc: reader.u64("hlc")?, writer: reader.u64("writer")?, cseq: reader.u64("cseq")? };
+        let request = match flags & FLAG_REQUEST {
+            0 => None,
+            _ => Some(RequestId { tab: reader.u64("tab")?, n: reader.u64("n")? }),
+        };
+        let dimension = reader.u32("dimension")? as usize;
+        let count = reader.u32("count")? as usize;
+        let batch =
+            Self { first, request, dimension, count, has_terms: flags & FLAG_TERMS != 0, entries: reader.clone() };
+        for _ in 0..count {
+            batch.read_entry(&mut reader)?;
+        }
+        reader.finish("the entries of a record")?;
+        Ok(batch)
+    }
+
+    /// How many entries the batch has.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the batch has no entries.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The entries with their stamps, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (Stamp, Entry<'a>)> + '_ {
+        let mut reader = self.entries.clone();
+        (0..self.count as u64).map(move |i| {
+            let entry = self.read_entry(&mut reader).expect("every entry was read when the record was decoded");
+            (Stamp { cseq: self.first.cseq.wrapping_add(i), ..self.first }, entry)
+        })
+    }
+
+    fn read_entry(&self, reader: &mut Reader<'a>) -> Result<Entry<'a>> {
+        let kind = reader.u8("an entry's kind")?;
+        let len = reader.u8("an id's length")? as usize;
+        let id = PointId::from_canonical(reader.bytes(len, "an id")?)?;
+        match kind {
+            ENTRY_PUT => {
+                let term = if self.has_terms { reader.f32("a term")? } else { 1.0 };
+                let vector = reader.bytes(self.dimension.saturating_mul(4), "a vector")?;
+                let len = reader.u32("the length of metadata")? as usize;
+                Ok(Entry::Put { id, term, vector, metadata: reader.bytes(len, "metadata")? })
+            }
+            ENTRY_DELETE => Ok(Entry::Delete { id }),
+            kind => Err(Error::corrupted(format!("an entry of kind {kind}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn sample() -> Vec<u8> {
+        let ids = [PointId::Int(7), PointId::string("seven").unwrap(), PointId::Int(u64::MAX)];
+        let rows = [[1.0, 2.0], [3.0, 4.0]];
+        let puts = [Some((&rows[0][..], 0.5, &b"m"[..])), None, Some((&rows[1][..], 0.25, &b""[..]))];
+        let first = Stamp { hlc: 9, writer: 8, cseq: 100 };
+        let request = Some(RequestId { tab: 1, n: 2 });
+        encode_writes(Lsn(5), first, request, 2, true, ids.iter().zip(puts))
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let bytes = sample();
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!(record.lsn, Lsn(5));
+        assert_eq!(record.writes.request, Some(RequestId { tab: 1, n: 2 }));
+        let entries: Vec<_> = record.writes.entries().collect();
+        assert_eq!(entries.len(), 3);
+        assert_eq!(entries[2].0, Stamp { hlc: 9, writer: 8, cseq: 102 });
+        assert!(matches!(&entries[0].1, Entry::Put { id: PointId::Int(7), term: 0.5, metadata: b"m", .. }));
+        assert!(matches!(&entries[1].1, Entry::Delete { id } if *id == PointId::string("seven").unwrap()));
+        let Entry::Put { vector, .. } = &entries[2].1 else { panic!("a put") };
+        assert_eq!(*vector, [3.0_f32, 4.0].map(f32::to_le_bytes).concat());
+    }
+
+    #[test]
+    fn records_are_split_from_a_run() {
+        let (a, run) = (sample(), [sample(), sample(), vec![1, 0, 0]].concat());
+        let (first, rest) = split_frame(&run).unwrap();
+        assert_eq!(first, a);
+        let (second, rest) = split_frame(rest).unwrap();
+        assert_eq!(second, a);
+        assert!(split_frame(rest).is_err(), "a torn tail");
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = sample();
+        for cut in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_lies_about_its_sizes_is_an_error_even_with_a_right_checksum() {
+        let bytes = sample();
+        for at in PREFIX..bytes.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                let crc = crc32c(&damaged[PREFIX..]);
+                damaged[4..8].copy_from_slice(&crc.to_le_bytes());
+                let _ = Record::decode(&damaged).map(|r| r.writes.entries().count());
+            }
+        }
+    }
+}

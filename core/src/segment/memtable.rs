@@ -1,0 +1,302 @@
+//! The newest points: appended, searched by an exact scan, sealed as a whole.
+//!
+//! Rows live in blocks of [`BLOCK_ROWS`]. A snapshot holds the blocks by reference; the writer copies the last,
+//! unfinished one before it appends to it, so what a reader sees never changes. Rows are numbered without end; a seal
+//! takes a prefix of blocks away and leaves the numbers of the others as they are.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use hashbrown::HashMap;
+
+use crate::metadata::Metadata;
+use crate::types::{IdKey, Lsn, PointId, Stamp};
+
+use super::Tombstone;
+
+/// Rows in a block: the unit of copying when a snapshot still reads the last one.
+pub const BLOCK_ROWS: usize = 128;
+
+/// What a point carries beside its vector.
+#[derive(Debug)]
+pub struct Row {
+    /// The id.
+    pub id: PointId,
+    /// Its key.
+    pub key: IdKey,
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// Its metadata.
+    pub metadata: Metadata,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BlockRows {
+    vectors: Vec<f32>,
+    terms: Vec<f32>,
+    rows: Vec<Arc<Row>>,
+}
+
+/// Up to [`BLOCK_ROWS`] rows with their live bits.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    data: Arc<BlockRows>,
+    dead: [u64; BLOCK_ROWS / 64],
+}
+
+impl Block {
+    /// How many rows the block has, dead ones included.
+    pub fn len(&self) -> usize {
+        self.data.rows.len()
+    }
+
+    /// Whether the block has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.data.rows.is_empty()
+    }
+
+    /// All vectors, row after row.
+    pub fn vectors(&self) -> &[f32] {
+        &self.data.vectors
+    }
+
+    /// The metric's terms, one a row; empty when the metric has none.
+    pub fn terms(&self) -> &[f32] {
+        &self.data.terms
+    }
+
+    /// A row by its place in the block.
+    pub fn row(&self, at: usize) -> &Arc<Row> {
+        &self.data.rows[at]
+    }
+
+    /// Whether the row at this place is live.
+    #[inline]
+    pub fn is_live(&self, at: usize) -> bool {
+        at < self.len() && self.dead[at / 64] >> (at % 64) & 1 == 0
+    }
+
+    /// The places of live rows, rising.
+    pub fn live(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len()).filter(|&at| self.is_live(at))
+    }
+
+    fn kill(&mut self, at: usize) {
+        self.dead[at / 64] |= 1 << (at % 64);
+    }
+}
+
+/// The writer's side of the memtable.
+#[derive(Debug, Default)]
+pub struct Memtable {
+    /// The number of the first row of the first block.
+    first_row: u64,
+    blocks: Vec<Block>,
+    live: HashMap<IdKey, u64>,
+    tombstones: HashMap<IdKey, Tombstone>,
+    rows: usize,
+    bytes: usize,
+    sealed_blocks: u64,
+    newest: Lsn,
+}
+
+impl Memtable {
+    /// The blocks, oldest first.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// How many rows there are, dead ones included.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many live points there are.
+    pub fn live_points(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Bytes of vectors and metadata held, dead rows included.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a seal would have anything to keep.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0 && self.tombstones.is_empty()
+    }
+
+    /// The deletes since the last seal.
+    pub fn tombstones(&self) -> impl ExactSizeIterator<Item = &Tombstone> {
+        self.tombstones.values()
+    }
+
+    /// The newest record whose effects are here.
+    pub const fn newest(&self) -> Lsn {
+        self.newest
+    }
+
+    /// Takes note of a record whose entries have been applied.
+    pub fn advance(&mut self, lsn: Lsn) {
+        self.newest = lsn;
+    }
+
+    /// The stamp under which the memtable knows the id, dead or alive.
+    pub fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
+        let live = self.live.get(key).map(|&row| self.row(row).stamp);
+        live.or_else(|| self.tombstones.get(key).map(|t| t.stamp))
+    }
+
+    /// Whether the id is live here.
+    pub fn holds(&self, key: &IdKey) -> bool {
+        self.live.contains_key(key)
+    }
+
+    /// Whether a row number is held here and live.
+    pub fn is_live(&self, row: u64) -> bool {
+        self.place(row).is_some_and(|(block, at)| self.blocks[block].is_live(at))
+    }
+
+    /// Appends a point; an older row of the same id dies, a tombstone of it is forgotten.
+    pub fn put(&mut self, row: Row, vector: impl Iterator<Item = f32>, term: Option<f32>) {
+        self.kill(&row.key);
+        self.tombstones.remove(&row.key);
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK_ROWS) || self.last_is_frozen() {
+            self.blocks.push(Block::default());
+        }
+        let block = self.blocks.len() - 1;
+        let data = Arc::make_mut(&mut self.blocks[block].data);
+        let number = self.first_row + (block * BLOCK_ROWS + data.rows.len()) as u64;
+        let before = data.vectors.len();
+        data.vectors.extend(vector);
+        data.terms.extend(term);
+        self.rows += 1;
+        self.bytes += (data.vectors.len() - before) * 4 + row.metadata.as_bytes().len();
+        self.live.insert(row.key, number);
+        data.rows.push(Arc::new(row));
+    }
+
+    /// Kills the live row of an id; says whether there was one.
+    pub fn kill(&mut self, key: &IdKey) -> bool {
+        let Some(row) = self.live.remove(key) else { return false };
+        let (block, at) = self.place(row).expect("the index names only rows that are held");
+        self.blocks[block].kill(at);
+        true
+    }
+
+    /// Remembers a delete.
+    pub fn bury(&mut self, tombstone: Tombstone) {
+        self.tombstones.insert(tombstone.key, tombstone);
+    }
+
+    /// Ends the last block, so that everything written from now on starts a new one; returns the number of the first
+    /// row that a seal of the present blocks does not take.
+    pub fn freeze(&mut self) -> u64 {
+        self.sealed_blocks = self.first_block() + self.blocks.len() as u64;
+        self.sealed_blocks * BLOCK_ROWS as u64
+    }
+
+    /// Forgets all rows before a number that [`Memtable::freeze`] returned, and the tombstones that were sealed.
+    pub fn drop_sealed(&mut self, before_row: u64, sealed: &[Tombstone]) {
+        let count = (before_row.saturating_sub(self.first_row) as usize / BLOCK_ROWS).min(self.blocks.len());
+        for block in self.blocks.drain(..count) {
+            self.rows -= block.len();
+            self.bytes -= block.data.vectors.len() * 4;
+            self.bytes -= block.data.rows.iter().map(|r| r.metadata.as_bytes().len()).sum::<usize>();
+        }
+        self.first_row += (count * BLOCK_ROWS) as u64;
+        self.live.retain(|_, row| *row >= before_row);
+        for tombstone in sealed {
+            if self.tombstones.get(&tombstone.key).is_some_and(|t| t.stamp == tombstone.stamp) {
+                self.tombstones.remove(&tombstone.key);
+            }
+        }
+    }
+
+    /// The number of the row at a place of a block of [`Memtable::blocks`].
+    pub const fn number(&self, block: usize, at: usize) -> u64 {
+        self.first_row + (block * BLOCK_ROWS + at) as u64
+    }
+
+    fn row(&self, number: u64) -> &Row {
+        let (block, at) = self.place(number).expect("the index names only rows that are held");
+        self.blocks[block].row(at)
+    }
+
+    fn place(&self, number: u64) -> Option<(usize, usize)> {
+        let at = number.checked_sub(self.first_row)? as usize;
+        (at / BLOCK_ROWS < self.blocks.len()).then_some((at / BLOCK_ROWS, at % BLOCK_ROWS))
+    }
+
+    const fn first_block(&self) -> u64 {
+        self.first_row / BLOCK_ROWS as u64
+    }
+
+    fn last_is_frozen(&self) -> bool {
+        self.first_block() + self.blocks.len() as u64 <= self.sealed_blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PointId;
+
+    fn row(id: u64, cseq: u64) -> Row {
+        let id = PointId::Int(id);
+        Row { key: id.key(), id, stamp: Stamp { hlc: 1, writer: 1, cseq }, metadata: Metadata::default() }
+    }
+
+    fn put(table: &mut Memtable, id: u64, cseq: u64) {
+        table.put(row(id, cseq), [id as f32, cseq as f32].into_iter(), None);
+    }
+
+    #[test]
+    fn a_reader_keeps_what_it_saw_while_the_writer_goes_on() {
+        let mut table = Memtable::default();
+        put(&mut table, 1, 1);
+        let seen = table.blocks().to_vec();
+        put(&mut table, 1, 2);
+        put(&mut table, 2, 3);
+        assert_eq!((seen[0].len(), seen[0].live().count()), (1, 1));
+        assert_eq!(seen[0].vectors(), [1.0, 1.0]);
+        assert_eq!((table.blocks()[0].len(), table.live_points()), (3, 2));
+        assert_eq!(table.blocks()[0].live().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_seal_takes_the_frozen_rows_and_leaves_what_came_later() {
+        let mut table = Memtable::default();
+        for id in 0..300 {
+            put(&mut table, id, id);
+        }
+        let frozen = table.freeze();
+        put(&mut table, 5, 300);
+        put(&mut table, 300, 301);
+        let last = table.blocks().len() - 1;
+        assert_eq!(table.blocks()[last].len(), 2, "rows after a freeze start a new block");
+        assert!(!table.is_live(5) && table.is_live(6));
+        table.drop_sealed(frozen, &[]);
+        assert_eq!((table.rows(), table.live_points(), table.bytes()), (2, 2, 16));
+        assert_eq!(table.stamp_of(&PointId::Int(5).key()).unwrap().cseq, 300);
+        assert_eq!(table.stamp_of(&PointId::Int(6).key()), None);
+        assert!(!table.is_live(6) && table.is_live(table.number(0, 0)));
+    }
+
+    #[test]
+    fn a_tombstone_goes_with_its_seal_unless_a_newer_one_took_its_place() {
+        let mut table = Memtable::default();
+        let grave = |id: u64, cseq| {
+            let row = row(id, cseq);
+            Tombstone { key: row.key, id: row.id, stamp: row.stamp, seq: 0 }
+        };
+        table.bury(grave(1, 1));
+        table.bury(grave(2, 2));
+        let sealed: Vec<_> = table.tombstones().cloned().collect();
+        table.bury(grave(2, 3));
+        let frozen = table.freeze();
+        table.drop_sealed(frozen, &sealed);
+        assert_eq!(table.tombstones().map(|t| t.stamp.cseq).collect::<Vec<_>>(), [3]);
+        put(&mut table, 2, 4);
+        assert_eq!(table.tombstones().len(), 0, "a point written again has no tombstone");
+    }
+}
