@@ -31,10 +31,10 @@ pub mod tune {
     use core::sync::atomic::{AtomicU32, Ordering};
     // 0: fill of a new node, 1: fill after a cut, 2: slots used by building, 3: check nodes with fewer incoming,
     pub static KNOBS: [AtomicU32; 6] = [
-        AtomicU32::new(0),
-        AtomicU32::new(0),
+        AtomicU32::new(16),
+        AtomicU32::new(24),
         AtomicU32::new(32),
-        AtomicU32::new(0),
+        AtomicU32::new(9999),
         AtomicU32::new(0),
         AtomicU32::new(0),
     ];

@@ -160,11 +160,6 @@ impl Walk {
         }
     }
 
-    /// Keeps a node out of the search that was just started.
-    pub(super) fn exclude(&mut self, node: u32) {
-        self.visited.insert(node);
-    }
-
     /// Expands the nearest unexpanded node until the beam has none.
     #[inline(always)]
     pub(super) fn search_level<S: Simd, B: Beam>(

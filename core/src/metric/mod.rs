@@ -87,9 +87,7 @@ impl Metric {
     /// `Unsupported` for a number of a later version.
     pub fn from_code(code: u8) -> Result<Self> {
         let all = [Self::L2, Self::Cosine, Self::Dot, Self::Poincare];
-        all.get(usize::from(code))
-            .copied()
-            .ok_or_else(|| Error::unsupported(format!("metric {code} is of a later version")))
+        all.get(usize::from(code)).copied().ok_or_else(|| Error::unsupported(format!("metric {code} is of a later version")))
     }
 
     /// Whether every stored row carries a term besides its components.
