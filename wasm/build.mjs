@@ -1,0 +1,90 @@
+// Builds the npm package: the engine to wasm (pkg/), the TypeScript to JavaScript (dist/).
+//
+// Needs the Rust target wasm32-unknown-unknown, wasm-pack and the wasm-bindgen of Cargo.lock (looked for in
+// target/tools/bin first), and the npm packages binaryen and typescript. `npm run setup` in the repository's root
+// installs all of them. Fails when the result is over its size budget.
+
+import { spawnSync } from "node:child_process";
+import { copyFileSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+
+const folder = dirname(fileURLToPath(import.meta.url));
+const root = dirname(folder);
+const WASM_BUDGET = 200 * 1024; // brotli
+const JS_BUDGET = 15 * 1024; // gzip, page and worker together, the glue included, not minified
+
+const environment = {
+  ...process.env,
+  PATH: [join(root, "target", "tools", "bin"), join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter),
+  CARGO_TARGET_DIR: join(root, "target", "wasm"),
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: "-Ctarget-feature=+simd128",
+  CARGO_PROFILE_RELEASE_LTO: "fat",
+  CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "1",
+  CARGO_PROFILE_RELEASE_DEBUG: "0",
+  CARGO_PROFILE_RELEASE_PANIC: "abort",
+};
+// It would replace the flags above.
+delete environment.RUSTFLAGS;
+
+/** Everything for size, but the engine itself for speed: that is where the time goes. */
+const PROFILE = [
+  "profile.release.opt-level='s'",
+  "profile.release.package.hyperspace-core.opt-level=3",
+  "profile.release.package.blake3.opt-level=3",
+];
+
+function run(command, args) {
+  console.log(`> ${command} ${args.join(" ")}`);
+  const { status, error } = spawnSync(command, args, { cwd: folder, env: environment, stdio: "inherit" });
+  if (error?.code === "ENOENT") fail(`${command} is not installed: run \`npm run setup\` in the repository's root`);
+  if (status !== 0) fail(`${command} failed`);
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+
+function buildWasm() {
+  const configs = PROFILE.flatMap((setting) => ["--config", setting]);
+  const options = ["--release", "--target", "web", "--out-dir", "pkg", "--out-name", "hyperspace_wasm"];
+  run("wasm-pack", ["build", ...options, "--no-pack", "--no-opt", ".", "--", "--locked", ...configs]);
+  const module = join("pkg", "hyperspace_wasm_bg.wasm");
+  run("wasm-opt", ["-O3", "--enable-simd", "--strip-debug", "--strip-producers", module, "-o", module]);
+  rmSync(join(folder, "pkg", ".gitignore"), { force: true }); // it would keep npm from packing the folder
+}
+
+function buildTypeScript() {
+  rmSync(join(folder, "dist"), { recursive: true, force: true });
+  // Declarations keep their comments, for editors; the code that is downloaded does not.
+  run("tsc", ["-p", ".", "--emitDeclarationOnly"]);
+  run("tsc", ["-p", ".", "--declaration", "false", "--removeComments"]);
+}
+
+function kib(bytes) {
+  return `${(bytes / 1024).toFixed(1)} KiB`;
+}
+
+function measure() {
+  const wasm = readFileSync(join(folder, "pkg", "hyperspace_wasm_bg.wasm"));
+  const quality = { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: wasm.length } };
+  const brotli = brotliCompressSync(wasm, quality).length;
+  const scripts = readdirSync(join(folder, "dist")).filter((name) => name.endsWith(".js") && name !== "engine.js");
+  const sources = [...scripts.map((name) => join("dist", name)), join("pkg", "hyperspace_wasm.js")];
+  const text = sources.map((path) => readFileSync(join(folder, path), "utf8")).join("\n");
+  const gzip = gzipSync(text, { level: 9 }).length;
+  console.log(`wasm: ${kib(wasm.length)}, brotli ${kib(brotli)} of ${kib(WASM_BUDGET)}`);
+  console.log(`JavaScript of page and worker: ${kib(text.length)}, gzip ${kib(gzip)} of ${kib(JS_BUDGET)}`);
+  if (brotli > WASM_BUDGET) fail("the wasm is over its budget");
+  if (gzip > JS_BUDGET) fail("the JavaScript is over its budget");
+}
+
+if (process.argv.includes("--licences")) {
+  for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(root, name), join(folder, name));
+} else {
+  buildWasm();
+  buildTypeScript();
+  measure();
+}

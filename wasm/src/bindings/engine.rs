@@ -1,0 +1,439 @@
+//! The class that the worker drives.
+//!
+//! Collections are named by small numbers that it gives out. Nothing is borrowed across an await: every method takes
+//! its own handles first.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::metric::{Metric, QueryVector};
+use hyperspace_core::types::Lsn;
+use js_sys::{Array, Float32Array, Float64Array, Promise, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+use super::convert::{
+    describe, flag, from_id, from_value, js_error, object, optional_u32, property, to_filter, to_id, to_ids,
+    to_metadata,
+};
+use super::environment::JsEnvironment;
+use super::store::AnyStore;
+use crate::host::{Database, OpenCollection};
+use crate::kv::{Durability, IndexedDb, MemoryKv};
+
+const DEFAULT_TOP_K: u32 = 10;
+
+/// One open database.
+#[wasm_bindgen]
+pub struct Engine {
+    database: Rc<Database<AnyStore>>,
+    handles: Rc<RefCell<Vec<Rc<OpenCollection>>>>,
+}
+
+type JsResult<T> = std::result::Result<T, JsValue>;
+type Work = Pin<Box<dyn Future<Output = Result<JsValue>>>>;
+
+/// Runs work to its end, whoever waits for it. Boxed, so that this is compiled once and not for every method.
+fn promise(work: impl Future<Output = Result<JsValue>> + 'static) -> Promise {
+    fn run(work: Work) -> Promise {
+        wasm_bindgen_futures::future_to_promise(async move { cross(work.await) })
+    }
+    run(Box::pin(work))
+}
+
+fn cross<T>(result: Result<T>) -> JsResult<T> {
+    result.map_err(|error| js_error(&error))
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a database: `storage` is `indexeddb` or `memory`, `durability` the default of its writes.
+    pub fn open(name: String, storage: String, durability: String) -> Promise {
+        promise(async move { Self::open_store(&name, &storage, &durability).await.map(JsValue::from) })
+    }
+
+    async fn open_store(name: &str, storage: &str, durability: &str) -> Result<Self> {
+        let durability = parse_durability(durability)?;
+        let store = match storage {
+            "indexeddb" => AnyStore::IndexedDb(IndexedDb::open(&format!("hyperspace:{name}")).await?),
+            "memory" => AnyStore::Memory(MemoryKv::new()),
+            other => return Err(Error::invalid_argument(format!("storage is `indexeddb` or `memory`, not `{other}`"))),
+        };
+        let database = Rc::new(Database::open(store, Rc::new(JsEnvironment), durability).await?);
+        Ok(Self { database, handles: Rc::default() })
+    }
+
+    /// `indexeddb` or `memory`.
+    pub fn backend(&self) -> String {
+        self.database.backend().as_str().into()
+    }
+
+    /// Opens a collection, or creates it when options are given: `{ handle, dimension, metric }`.
+    pub fn collection(&self, name: String, options: JsValue) -> Promise {
+        let (database, handles) = (Rc::clone(&self.database), Rc::clone(&self.handles));
+        promise(async move {
+            let collection = match options.is_undefined() || options.is_null() {
+                true => database.collection(&name).await?,
+                false => database.collection_or_create(parse_config(&name, &options)?).await?,
+            };
+            let snapshot = collection.snapshot();
+            let config = snapshot.config();
+            Ok(object([
+                ("handle", handle_of(&handles, collection).into()),
+                ("dimension", (config.dimension as u32).into()),
+                ("metric", config.metric.as_str().into()),
+            ]))
+        })
+    }
+
+    /// Every collection with its count.
+    pub fn collections(&self) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move {
+            let list = Array::new();
+            for name in database.names() {
+                let snapshot = database.collection(&name).await?.snapshot();
+                let config = snapshot.config();
+                list.push(&object([
+                    ("name", name.into()),
+                    ("dimension", (config.dimension as u32).into()),
+                    ("metric", config.metric.as_str().into()),
+                    ("points", (snapshot.len() as f64).into()),
+                ]));
+            }
+            Ok(list.into())
+        })
+    }
+
+    /// Deletes a collection; false when there is none.
+    #[wasm_bindgen(js_name = deleteCollection)]
+    pub fn delete_collection(&self, name: String) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.delete_collection(&name).await.map(JsValue::from) })
+    }
+
+    /// Writes points; answers the log's number.
+    pub fn upsert(
+        &self,
+        handle: u32,
+        ids: Array,
+        vectors: JsValue,
+        metadata: JsValue,
+        durability: Option<String>,
+    ) -> Promise {
+        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+        promise(async move {
+            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            let (ids, metadata, vectors) = (to_ids(&ids)?, to_metadata(&metadata)?, OwnedVectors::from_js(&vectors)?);
+            let batch = UpsertBatch { ids: &ids, vectors: vectors.view(), metadata: &metadata };
+            Ok(database.upsert(&collection, &batch, durability).await?.0.into())
+        })
+    }
+
+    /// Deletes points by id: `{ deleted, lsn }`.
+    pub fn delete(&self, handle: u32, ids: Array, durability: Option<String>) -> Promise {
+        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+        promise(async move {
+            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            database.delete(&collection, &to_ids(&ids)?, durability).await.map(deleted)
+        })
+    }
+
+    /// Deletes the points that match: `{ deleted, lsn }`.
+    #[wasm_bindgen(js_name = deleteWhere)]
+    pub fn delete_where(&self, handle: u32, filter: JsValue, durability: Option<String>) -> Promise {
+        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+        promise(async move {
+            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            database.delete_where(&collection, &to_filter(&filter)?, durability).await.map(deleted)
+        })
+    }
+
+    /// Points by id, in columns: `{ found, metadata, vectors }`.
+    pub fn get(&self, handle: u32, ids: Array) -> JsResult<JsValue> {
+        let snapshot = cross(self.at(handle))?.snapshot();
+        let (found, metadata, mut vectors) = (Array::new(), Array::new(), Vec::new());
+        for id in ids.iter() {
+            let Some(point) = snapshot.get(&cross(to_id(&id))?) else {
+                found.push(&JsValue::UNDEFINED);
+                continue;
+            };
+            found.push(&from_id(&point.id));
+            metadata.push(&from_value(&point.metadata.to_value()));
+            vectors.extend_from_slice(&point.vector);
+        }
+        let vectors = Float32Array::from(vectors.as_slice());
+        Ok(object([("found", found.into()), ("metadata", metadata.into()), ("vectors", vectors.into())]))
+    }
+
+    /// Searches, in columns: `{ ids, distances, metadata?, vectors? }`.
+    pub fn search(&self, handle: u32, vector: JsValue, options: JsValue) -> JsResult<JsValue> {
+        cross(self.at(handle).and_then(|collection| search(&collection, &vector, &options)))
+    }
+
+    /// How many points match.
+    pub fn count(&self, handle: u32, filter: JsValue) -> JsResult<f64> {
+        let collection = cross(self.at(handle))?;
+        let filter = cross(to_filter(&filter))?;
+        Ok(collection.snapshot().count(&filter) as f64)
+    }
+
+    /// What the collection consists of.
+    pub fn stats(&self, handle: u32) -> JsResult<JsValue> {
+        Ok(stats(&*cross(self.at(handle))?))
+    }
+
+    /// Asks for everything written so far to be sealed; answers up to which number that is.
+    #[wasm_bindgen(js_name = requestSeal)]
+    pub fn request_seal(&self, handle: u32) -> JsResult<u64> {
+        Ok(cross(self.at(handle))?.request_seal().0)
+    }
+
+    /// Up to which number everything is sealed.
+    #[wasm_bindgen(js_name = sealedThrough)]
+    pub fn sealed_through(&self, handle: u32) -> JsResult<u64> {
+        Ok(cross(self.at(handle))?.sealed_through().0)
+    }
+
+    /// Works in the background for about so many milliseconds; says whether there is more to do.
+    pub fn work(&self, budget_ms: f64) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.work(budget_ms).await.map(JsValue::from) })
+    }
+
+    /// How far the indexing of each open collection is.
+    pub fn progress(&self) -> JsValue {
+        let progress = self.database.progress().into_iter().map(|one| {
+            object([
+                ("collection", one.collection.into()),
+                ("indexed", (one.indexed as f64).into()),
+                ("pending", (one.pending as f64).into()),
+                ("done", (one.pending == 0).into()),
+            ])
+        });
+        progress.collect::<Array>().into()
+    }
+
+    /// Holds background work back, or lets it go on.
+    #[wasm_bindgen(js_name = pauseIndexing)]
+    pub fn pause_indexing(&self, paused: bool) {
+        self.database.pause_indexing(paused);
+    }
+
+    /// Answers when everything acknowledged is on the device.
+    pub fn flush(&self) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.flush().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// What went in and out of the store.
+    pub fn storage(&self) -> JsValue {
+        let counters = self.database.counters();
+        object([
+            ("bytesRead", (counters.bytes_read as f64).into()),
+            ("bytesWritten", (counters.bytes_written as f64).into()),
+            ("bytesStored", (counters.bytes_stored as f64).into()),
+            ("transactions", (counters.transactions as f64).into()),
+            ("reads", (counters.reads as f64).into()),
+            ("writes", (counters.writes as f64).into()),
+            ("backend", self.backend().into()),
+        ])
+    }
+
+    /// A collection as bytes: `{ manifest, segments: [{ id, bytes }] }`.
+    #[wasm_bindgen(js_name = exportCollection)]
+    pub fn export_collection(&self, handle: u32) -> JsResult<JsValue> {
+        let collection = cross(self.at(handle))?;
+        let (manifest, segments) = self.database.export(&collection);
+        let segments = segments.iter().map(|segment| {
+            let bytes = Uint8Array::from(segment.bytes());
+            object([("id", segment.id().to_string().into()), ("bytes", bytes.into())])
+        });
+        let segments: Array = segments.collect();
+        Ok(object([("manifest", Uint8Array::from(manifest.as_slice()).into()), ("segments", segments.into())]))
+    }
+
+    /// Makes a collection of exported bytes.
+    #[wasm_bindgen(js_name = importCollection)]
+    pub fn import_collection(&self, name: String, manifest: Uint8Array, segments: Array) -> Promise {
+        let database = Rc::clone(&self.database);
+        let segments: Vec<Vec<u8>> = segments.iter().map(|bytes| Uint8Array::new(&bytes).to_vec()).collect();
+        promise(async move {
+            let imported = database.import(&name, &manifest.to_vec(), &segments).await;
+            imported.map(|()| JsValue::UNDEFINED)
+        })
+    }
+
+    /// Flushes and lets go of the store.
+    pub fn close(&self) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.close().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// Closes and deletes everything.
+    pub fn destroy(&self) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.destroy().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    fn at(&self, handle: u32) -> Result<Rc<OpenCollection>> {
+        let collection = self.handles.borrow().get(handle as usize).cloned();
+        let collection = collection.ok_or_else(|| Error::internal(format!("there is no collection handle {handle}")))?;
+        collection.check()?;
+        Ok(collection)
+    }
+}
+
+/// The number of a collection: the one it has, or a new one.
+fn handle_of(handles: &RefCell<Vec<Rc<OpenCollection>>>, collection: Rc<OpenCollection>) -> u32 {
+    let mut handles = handles.borrow_mut();
+    let known = handles.iter().position(|other| Rc::ptr_eq(other, &collection));
+    known.unwrap_or_else(|| {
+        handles.push(collection);
+        handles.len() - 1
+    }) as u32
+}
+
+/// Vectors copied out of a typed array.
+enum OwnedVectors {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl OwnedVectors {
+    fn from_js(value: &JsValue) -> Result<Self> {
+        if let Some(array) = value.dyn_ref::<Float32Array>() {
+            return Ok(Self::F32(array.to_vec()));
+        }
+        if let Some(array) = value.dyn_ref::<Float64Array>() {
+            return Ok(Self::F64(array.to_vec()));
+        }
+        Err(Error::invalid_argument(format!("vectors come in a Float32Array or Float64Array, not {}", describe(value))))
+    }
+
+    fn view(&self) -> Vectors<'_> {
+        match self {
+            Self::F32(values) => Vectors::F32(values),
+            Self::F64(values) => Vectors::F64(values),
+        }
+    }
+}
+
+fn parse_durability(name: &str) -> Result<Durability> {
+    match name {
+        "relaxed" => Ok(Durability::Relaxed),
+        "strict" => Ok(Durability::Strict),
+        other => Err(Error::invalid_argument(format!("durability is `relaxed` or `strict`, not `{other}`"))),
+    }
+}
+
+fn parse_optional_durability(name: Option<String>) -> Result<Option<Durability>> {
+    name.as_deref().map(parse_durability).transpose()
+}
+
+fn parse_config(name: &str, options: &JsValue) -> Result<CollectionConfig> {
+    if let Some(quantization) = property(options, "quantization") {
+        match quantization.as_string().as_deref() {
+            Some("none") => {}
+            Some("scalar_i8") => return Err(Error::unsupported("quantization `scalar_i8` is not built yet; use `none`")),
+            _ => {
+                let given = describe(&quantization);
+                return Err(Error::invalid_argument(format!("quantization is `none` or `scalar_i8`, not {given}")));
+            }
+        }
+    }
+    let dimension = optional_u32(options, "dimension")?;
+    let dimension = dimension.ok_or_else(|| Error::invalid_argument("a collection's options name its `dimension`"))?;
+    let metric = property(options, "metric").and_then(|metric| metric.as_string());
+    let metric = metric.ok_or_else(|| Error::invalid_argument("a collection's options name its `metric`"))?;
+    Ok(CollectionConfig {
+        m: optional_u32(options, "m")?,
+        ef_construction: optional_u32(options, "efConstruction")?,
+        ef_search: optional_u32(options, "efSearch")?,
+        ..CollectionConfig::new(name, dimension as usize, Metric::parse(&metric)?)?
+    })
+}
+
+fn deleted((count, lsn): (usize, Lsn)) -> JsValue {
+    object([("deleted", (count as f64).into()), ("lsn", lsn.0.into())])
+}
+
+fn search(collection: &OpenCollection, vector: &JsValue, options: &JsValue) -> Result<JsValue> {
+    let (metric, dimension) = collection.with_engine(|engine| (engine.config().metric, engine.config().dimension));
+    let query = match OwnedVectors::from_js(vector)? {
+        OwnedVectors::F32(values) => QueryVector::from_f32(metric, dimension, &values)?,
+        OwnedVectors::F64(values) => QueryVector::from_f64(metric, dimension, &values)?,
+    };
+    let top_k = optional_u32(options, "topK")?.unwrap_or(DEFAULT_TOP_K);
+    let mut request = SearchRequest::new(query, top_k as usize)?;
+    if let Some(filter) = property(options, "filter") {
+        request = request.with_filter(to_filter(&filter)?);
+    }
+    if let Some(ef) = optional_u32(options, "efSearch")? {
+        request = request.with_ef(ef as usize)?;
+    }
+    if flag(options, "exact") {
+        request = request.with_plan(Plan::Exact);
+    }
+    let (snapshot, outcome) = collection.search(&request)?;
+    let distances: Vec<f64> = outcome.hits.iter().map(|hit| hit.distance).collect();
+    let ids: Array = outcome.hits.iter().map(|hit| from_id(&hit.id)).collect();
+    let (mut metadata, mut vectors) = (JsValue::UNDEFINED, JsValue::UNDEFINED);
+    if flag(options, "withMetadata") {
+        let values = outcome.hits.iter().map(|hit| from_value(&snapshot.hit_metadata(hit).to_value()));
+        metadata = values.collect::<Array>().into();
+    }
+    if flag(options, "withVector") {
+        let rows: Vec<f32> = outcome.hits.iter().flat_map(|hit| snapshot.hit_vector(hit)).copied().collect();
+        vectors = Float32Array::from(rows.as_slice()).into();
+    }
+    Ok(object([
+        ("ids", ids.into()),
+        ("distances", Float64Array::from(distances.as_slice()).into()),
+        ("metadata", metadata),
+        ("vectors", vectors),
+    ]))
+}
+
+fn stats(collection: &OpenCollection) -> JsValue {
+    let snapshot = collection.snapshot();
+    let config = snapshot.config();
+    let (searches, distances) = collection.search_counts();
+    let segments: Array = snapshot
+        .segments()
+        .iter()
+        .map(|sealed| {
+            object([
+                ("id", sealed.segment.id().to_string().into()),
+                ("points", sealed.segment.len().into()),
+                ("live", sealed.live.live().into()),
+                ("bytes", (sealed.segment.byte_len() as f64).into()),
+            ])
+        })
+        .collect();
+    let sealed_bytes: usize = snapshot.segments().iter().map(|sealed| sealed.segment.byte_len()).sum();
+    let largest = snapshot.segments().iter().map(|sealed| sealed.segment.len()).max().unwrap_or(0);
+    let (memtable, tombstones, waiting, insertions) = collection.with_engine(|engine| {
+        let waiting = engine.newest_lsn().0 - engine.sealed_through().0;
+        (engine.memtable_bytes(), engine.tombstone_count(), waiting, engine.graph_insertions())
+    });
+    object([
+        ("name", collection.name().into()),
+        ("dimension", (config.dimension as u32).into()),
+        ("metric", config.metric.as_str().into()),
+        ("points", (snapshot.len() as f64).into()),
+        ("indexed", (snapshot.indexed() as f64).into()),
+        ("pending", (snapshot.pending() as f64).into()),
+        ("segments", segments.into()),
+        ("bytesInMemory", ((sealed_bytes + memtable) as f64).into()),
+        ("tombstones", (tombstones as f64).into()),
+        ("logRecords", (waiting as f64).into()),
+        ("graphInsertions", (insertions as f64).into()),
+        ("distances", (distances as f64).into()),
+        ("searches", (searches as f64).into()),
+        ("efSearch", (config.ef_for(largest as usize) as f64).into()),
+    ])
+}

@@ -1,0 +1,39 @@
+//! Time and randomness of a browser's context or of Node.
+
+use hyperspace_core::port::{Clock, Entropy};
+use wasm_bindgen::prelude::*;
+
+use crate::host::Environment;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn performance_now() -> f64;
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
+    fn get_random_values(out: &js_sys::Uint8Array) -> js_sys::Uint8Array;
+}
+
+/// The globals that every context has: `Date`, `performance`, `crypto`.
+pub(super) struct JsEnvironment;
+
+impl Clock for JsEnvironment {
+    fn now_ms(&self) -> u64 {
+        js_sys::Date::now().max(0.0) as u64
+    }
+}
+
+impl Entropy for JsEnvironment {
+    fn fill(&self, out: &mut [u8]) {
+        // The browser refuses more at once.
+        for part in out.chunks_mut(65_536) {
+            let array = js_sys::Uint8Array::new_with_length(part.len() as u32);
+            get_random_values(&array).copy_to(part);
+        }
+    }
+}
+
+impl Environment for JsEnvironment {
+    fn elapsed_ms(&self) -> f64 {
+        performance_now()
+    }
+}

@@ -1,0 +1,13 @@
+//! What the worker sees: one class, small and internal; the TypeScript beside it is the public surface.
+//!
+//! Vectors cross as typed arrays, ids and metadata by direct conversion. Errors cross as plain objects
+//! `{ code, message, retryable }`.
+
+mod convert;
+mod engine;
+mod environment;
+mod panic;
+mod store;
+
+pub use engine::Engine;
+pub use panic::on_panic;

@@ -1,0 +1,249 @@
+//! The collections of a database: reading the list, opening, creating, deleting, taking out and bringing in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyperspace_core::bytes::AlignedBytes;
+use hyperspace_core::collection::{Collection, CollectionConfig};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::segment::{Checks, Manifest, Segment};
+use hyperspace_core::types::{CollectionName, Lsn, SegmentId, SpaceId};
+
+use super::database::{Database, Entry, OpenCollection};
+use super::identity::{Identity, identity_key};
+use super::rows::{
+    SegmentState, decode_space, encode_segment, encode_space, segment_key, space_key, space_of, space_range,
+};
+use crate::kv::{Durability, Key, Kv, Store};
+
+/// Rows of the catalog read at once; a manifest is small.
+const WINDOW: u32 = 256;
+
+impl<K: Kv> Database<K> {
+    /// Reads the names and manifests, and sweeps the segments that no manifest names.
+    pub(super) async fn read_catalog(&self) -> Result<()> {
+        let mut named: Vec<Key> = Vec::new();
+        for (key, blob) in self.all_rows(Store::Spaces).await? {
+            let space = space_of(&key)?;
+            let (name, manifest) = decode_space(&blob, space)?;
+            let segments = Manifest::decode(&manifest)?.segments;
+            named.extend(segments.iter().map(|segment| segment_key(space, &SegmentId(segment.id))));
+            self.spaces.borrow_mut().insert(name, (space, Entry::Stored(manifest)));
+        }
+        named.sort_unstable();
+        // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
+        let stored = self.kv.keys(Store::Segs, &[], &[u8::MAX; 9]).await?;
+        let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();
+        self.sweep(&dead).await
+    }
+
+    async fn all_rows(&self, store: Store) -> Result<Vec<(Key, crate::kv::Blob)>> {
+        let mut rows = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let window = self.kv.range(store, &from, &[u8::MAX; 9], WINDOW).await?;
+            let Some((last, _)) = window.last() else { return Ok(rows) };
+            from.clone_from(last);
+            from.push(0);
+            rows.extend(window);
+        }
+    }
+
+    /// The names of all collections.
+    pub fn names(&self) -> Vec<String> {
+        self.spaces.borrow().keys().cloned().collect()
+    }
+
+    /// Opens a collection: its segments as they are, then its log. Nothing is indexed.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of this name; `Corrupted` when what is stored fails its checks.
+    pub async fn collection(&self, name: &str) -> Result<Rc<OpenCollection>> {
+        self.check_open()?;
+        let _held = self.cataloguing.hold().await;
+        match self.find(name) {
+            Some((_, Found::Open(collection))) => Ok(collection),
+            Some((space, Found::Stored(manifest))) => self.load_collection(space, name, &manifest).await,
+            None => Err(Error::not_found(format!("there is no collection `{name}`"))),
+        }
+    }
+
+    /// Opens a collection, or creates it when there is none.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is one of another dimension or metric; `Unsupported` when its graph has other
+    /// settings; as [`Database::collection`].
+    pub async fn collection_or_create(&self, config: CollectionConfig) -> Result<Rc<OpenCollection>> {
+        self.check_open()?;
+        let held = self.cataloguing.hold().await;
+        let name = config.name.as_str().to_owned();
+        let existing = match self.find(&name) {
+            None => return self.create(config).await,
+            Some((_, Found::Open(collection))) => collection,
+            Some((space, Found::Stored(manifest))) => self.load_collection(space, &name, &manifest).await?,
+        };
+        drop(held);
+        self.reconcile(&existing, &config).await?;
+        Ok(existing)
+    }
+
+    async fn create(&self, config: CollectionConfig) -> Result<Rc<OpenCollection>> {
+        let name = config.name.as_str().to_owned();
+        let collection = Collection::create(config)?;
+        let manifest = collection.manifest().encode();
+        let space = self.add_space(&name, &manifest, &[]).await?;
+        let open = OpenCollection::new(space, &name, collection);
+        self.spaces.borrow_mut().insert(name, (space, Entry::Open(Rc::clone(&open))));
+        Ok(open)
+    }
+
+    /// Stores a new space; its segments, if it comes with some, are staged already.
+    async fn add_space(&self, name: &str, manifest: &[u8], staged: &[Arc<Segment>]) -> Result<SpaceId> {
+        let _held = self.writing.hold().await;
+        let space = SpaceId(self.identity.get().next_space);
+        for segment in staged {
+            self.stage(space, &segment.id(), segment.bytes()).await?;
+        }
+        let identity = Identity { next_space: space.0 + 1, ..self.identity.get() };
+        let mut tx = self.transaction();
+        tx.put(Store::Meta, identity_key(), identity.encode());
+        tx.put(Store::Spaces, space_key(space), encode_space(name, manifest));
+        for segment in staged {
+            let row = encode_segment(SegmentState::Live, &segment.id(), segment.byte_len());
+            tx.put(Store::Segs, segment_key(space, &segment.id()), row);
+        }
+        self.kv.commit(&tx, Durability::Strict).await?;
+        self.identity.set(identity);
+        Ok(space)
+    }
+
+    async fn load_collection(&self, space: SpaceId, name: &str, manifest: &[u8]) -> Result<Rc<OpenCollection>> {
+        let manifest = Manifest::decode(manifest)?;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for named in &manifest.segments {
+            segments.push(self.load(space, SegmentId(named.id)).await?);
+        }
+        let collection = OpenCollection::new(space, name, Collection::open(&manifest, &segments)?);
+        self.replay_log(&collection, Lsn(manifest.sealed_through)).await?;
+        let newest_hlc = collection.engine.borrow().newest_hlc();
+        let stamp = hyperspace_core::types::Stamp { hlc: newest_hlc, writer: 0, cseq: 0 };
+        self.stamper.borrow_mut().observe(stamp);
+        self.spaces.borrow_mut().insert(name.to_owned(), (space, Entry::Open(Rc::clone(&collection))));
+        Ok(collection)
+    }
+
+    /// Compares what was asked for with what is there; only how it searches can be changed.
+    async fn reconcile(&self, existing: &OpenCollection, asked: &CollectionConfig) -> Result<()> {
+        let is = existing.engine.borrow().config().clone();
+        let name = &existing.name;
+        if (is.dimension, is.metric) != (asked.dimension, asked.metric) {
+            return Err(Error::already_exists(format!(
+                "collection `{name}` exists with {} dimensions and metric {}, not {} and {}",
+                is.dimension,
+                is.metric.as_str(),
+                asked.dimension,
+                asked.metric.as_str()
+            )));
+        }
+        let (built, wanted) = (is.hnsw_params(), asked.hnsw_params());
+        let m_differs = asked.m.is_some() && wanted.m != built.m;
+        let ef_differs = asked.ef_construction.is_some() && wanted.ef_construction != built.ef_construction;
+        if m_differs || ef_differs {
+            return Err(Error::unsupported(format!(
+                "collection `{name}` is built with m {} and ef_construction {}; rebuilding it with others is not built yet",
+                built.m, built.ef_construction
+            )));
+        }
+        if asked.ef_search.is_none() || asked.ef_search == is.ef_search {
+            return Ok(());
+        }
+        let _held = self.writing.hold().await;
+        existing.check()?;
+        existing.engine.borrow_mut().set_ef_search(asked.ef_search)?;
+        let manifest = existing.engine.borrow().manifest().encode();
+        let mut tx = self.transaction();
+        tx.put(Store::Spaces, space_key(existing.space), encode_space(name, &manifest));
+        self.kv.commit(&tx, Durability::Relaxed).await
+    }
+
+    /// Deletes a collection with everything it holds, in one transaction; false when there is none.
+    ///
+    /// # Errors
+    /// Whatever the store answers.
+    pub async fn delete_collection(&self, name: &str) -> Result<bool> {
+        self.check_open()?;
+        let _held = self.cataloguing.hold().await;
+        let Some((space, found)) = self.find(name) else { return Ok(false) };
+        let _writing = self.writing.hold().await;
+        let (from, to) = space_range(space);
+        let mut tx = self.transaction();
+        tx.delete(Store::Spaces, space_key(space));
+        for store in [Store::Wal, Store::Segs, Store::Chunks] {
+            tx.delete_range(store, from.clone(), to.clone());
+        }
+        self.kv.commit(&tx, Durability::Strict).await?;
+        if let Found::Open(collection) = found {
+            collection.dropped.set(true);
+            self.job.borrow_mut().take_if(|job| Rc::ptr_eq(&job.collection, &collection));
+        }
+        self.spaces.borrow_mut().remove(name);
+        Ok(true)
+    }
+
+    /// The manifest and the sealed segments of a collection, as bytes.
+    pub fn export(&self, collection: &OpenCollection) -> (Vec<u8>, Vec<Arc<Segment>>) {
+        let engine = collection.engine.borrow();
+        let segments = engine.snapshot().segments().iter().map(|live| Arc::clone(&live.segment)).collect();
+        (engine.manifest().encode(), segments)
+    }
+
+    /// Makes a collection of exported bytes, checked as anything from outside is.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; `Corrupted` when the bytes fail their checks.
+    pub async fn import(&self, name: &str, manifest: &[u8], segments: &[Vec<u8>]) -> Result<()> {
+        self.check_open()?;
+        let name = CollectionName::new(name)?;
+        let _held = self.cataloguing.hold().await;
+        if self.find(name.as_str()).is_some() {
+            return Err(Error::already_exists(format!("collection `{name}` exists")));
+        }
+        let mut manifest = Manifest::decode(manifest)?;
+        manifest.name = name.as_str().as_bytes().to_vec();
+        if segments.len() != manifest.segments.len() {
+            let (given, named) = (segments.len(), manifest.segments.len());
+            return Err(Error::invalid_argument(format!("{given} segments for a manifest that names {named}")));
+        }
+        let mut opened = Vec::with_capacity(segments.len());
+        for (named, bytes) in manifest.segments.iter().zip(segments) {
+            let bytes = Arc::new(AlignedBytes::copy_of(bytes));
+            opened.push(Arc::new(Segment::open(SegmentId(named.id), bytes, Checks::All)?));
+        }
+        let collection = Collection::open(&manifest, &opened)?;
+        let space = self.add_space(name.as_str(), &collection.manifest().encode(), &opened).await?;
+        self.stamper.borrow_mut().observe(hyperspace_core::types::Stamp {
+            hlc: collection.newest_hlc(),
+            writer: 0,
+            cseq: 0,
+        });
+        let open = OpenCollection::new(space, name.as_str(), collection);
+        self.spaces.borrow_mut().insert(name.as_str().to_owned(), (space, Entry::Open(open)));
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<(SpaceId, Found)> {
+        self.spaces.borrow().get(name).map(|(space, entry)| {
+            let found = match entry {
+                Entry::Stored(manifest) => Found::Stored(manifest.clone()),
+                Entry::Open(collection) => Found::Open(Rc::clone(collection)),
+            };
+            (*space, found)
+        })
+    }
+}
+
+/// A catalog entry, taken out of its cell.
+enum Found {
+    Stored(Vec<u8>),
+    Open(Rc<OpenCollection>),
+}

@@ -1,0 +1,175 @@
+//! Group commit. Writes that wait share a transaction; the first one leads and writes for all.
+//!
+//! While a transaction is under way, what arrives queues up, at most [`GROUP_BYTES`] go into the next one, and it is
+//! strict when one of them asked for that. A write waits for no timer: alone it is written at once.
+//!
+//! When a transaction fails, everything prepared is given up, here and in the collections, and the log is read again
+//! before the next write: the store may have applied what it reported as failed.
+
+use std::rc::Rc;
+
+use hyperspace_core::collection::{Applied, Prepared};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::Record;
+use hyperspace_core::types::Lsn;
+
+use super::database::{Database, Entry, OpenCollection};
+use super::rows::{LogAssembly, encode_log, log_from, space_range};
+use super::wait::Slot;
+use crate::kv::{Durability, Kv, Store};
+
+/// The bytes of records after which a group is closed.
+const GROUP_BYTES: usize = 512 << 10;
+/// Log rows read at once when a collection is opened.
+const LOG_WINDOW: u32 = 32;
+
+/// What a waiting writer is told.
+enum Turn {
+    /// The queue is yours to write.
+    Lead,
+    /// Your write is done, or failed.
+    Done(Result<Applied>),
+}
+
+/// A prepared write in the queue.
+pub(super) struct Waiting {
+    collection: Rc<OpenCollection>,
+    prepared: Prepared,
+    durability: Durability,
+    slot: Slot<Turn>,
+}
+
+impl<K: Kv> Database<K> {
+    /// Makes a prepared write durable and publishes it. No await between preparing and calling this.
+    pub(super) async fn commit(
+        &self,
+        collection: &Rc<OpenCollection>,
+        prepared: Prepared,
+        durability: Durability,
+    ) -> Result<Applied> {
+        let slot = Slot::new();
+        let waiting = Waiting { collection: Rc::clone(collection), prepared, durability, slot: slot.share() };
+        self.queue.borrow_mut().push_back(waiting);
+        if self.has_leader.replace(true)
+            && let Turn::Done(applied) = slot.take().await
+        {
+            return applied;
+        }
+        self.lead().await;
+        match slot.take().await {
+            Turn::Done(applied) => applied,
+            Turn::Lead => Err(Error::internal("a writer was asked to lead twice")),
+        }
+    }
+
+    /// Writes one group, which has the leader's own write in front, and passes the lead on.
+    async fn lead(&self) {
+        let held = self.writing.hold().await;
+        let group = self.next_group();
+        let (group, dropped): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| !waiting.collection.dropped.get());
+        for waiting in dropped {
+            waiting.slot.fill(Turn::Done(waiting.collection.check().map(|()| Applied::default())));
+        }
+        let outcome = self.write_group(&group).await;
+        match outcome {
+            Ok(()) => group.into_iter().for_each(|waiting| {
+                let applied = waiting.collection.engine.borrow_mut().publish(&waiting.prepared);
+                waiting.slot.fill(Turn::Done(applied));
+            }),
+            Err(error) => self.give_up(group, &error),
+        }
+        drop(held);
+        match self.queue.borrow().front() {
+            Some(next) => next.slot.fill(Turn::Lead),
+            None => self.has_leader.set(false),
+        }
+    }
+
+    fn next_group(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.borrow_mut();
+        let mut bytes = 0;
+        let mut count = 0;
+        for waiting in queue.iter() {
+            bytes += waiting.prepared.record().len();
+            if count > 0 && bytes > GROUP_BYTES {
+                break;
+            }
+            count += 1;
+        }
+        queue.drain(..count).collect()
+    }
+
+    async fn write_group(&self, group: &[Waiting]) -> Result<()> {
+        let mut tx = self.transaction();
+        let mut durability = Durability::Relaxed;
+        for waiting in group {
+            if waiting.durability == Durability::Strict {
+                durability = Durability::Strict;
+            }
+            let rows = encode_log(waiting.collection.space, waiting.prepared.lsn(), waiting.prepared.record());
+            rows.into_iter().for_each(|(key, value)| tx.add(Store::Wal, key, value));
+        }
+        self.kv.commit(&tx, durability).await
+    }
+
+    /// Fails the group and everything queued behind it: later records may not be published when earlier ones are lost.
+    fn give_up(&self, group: Vec<Waiting>, error: &Error) {
+        self.doubtful.set(true);
+        let behind: Vec<Waiting> = self.queue.borrow_mut().drain(..).collect();
+        for waiting in group.into_iter().chain(behind) {
+            waiting.collection.engine.borrow_mut().give_up_prepared();
+            waiting.slot.fill(Turn::Done(Err(error.clone())));
+        }
+    }
+
+    /// Reads the log of every open collection behind what is published: a write that was reported as failed may be
+    /// there. The caller holds the lock, so nothing is prepared meanwhile.
+    pub(super) async fn settle_doubt(&self) -> Result<()> {
+        if !self.doubtful.get() {
+            return Ok(());
+        }
+        let owner = self.kv.get(self.fence.store, &self.fence.key).await?;
+        if owner.is_none_or(|row| row.to_vec() != self.fence.value) {
+            return Err(self.lose_ownership());
+        }
+        let open: Vec<Rc<OpenCollection>> = self
+            .spaces
+            .borrow()
+            .values()
+            .filter_map(|(_, entry)| match entry {
+                Entry::Open(collection) => Some(Rc::clone(collection)),
+                Entry::Stored(_) => None,
+            })
+            .collect();
+        for collection in open {
+            let newest = collection.engine.borrow().newest_lsn();
+            self.replay_log(&collection, newest).await?;
+        }
+        self.doubtful.set(false);
+        Ok(())
+    }
+
+    /// Publishes the stored records behind `after`.
+    pub(super) async fn replay_log(&self, collection: &OpenCollection, after: Lsn) -> Result<()> {
+        let mut assembly = LogAssembly::default();
+        let (_, to) = space_range(collection.space);
+        let mut from = log_from(collection.space, after);
+        let mut newest = None;
+        loop {
+            let rows = self.kv.range(Store::Wal, &from, &to, LOG_WINDOW).await?;
+            for (key, blob) in &rows {
+                let Some(record) = assembly.take(key, blob)? else { continue };
+                collection.engine.borrow_mut().replay(&record)?;
+                newest = Some(record);
+            }
+            let Some((last, _)) = rows.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+        }
+        assembly.finish()?;
+        if let Some(record) = newest {
+            self.stamper.borrow_mut().observe(Record::decode(&record)?.writes.first);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+//! A database: one store, one writer identity, its collections, and the lock that orders its write transactions.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use hyperspace_core::collection::{Applied, Collection, Scratch, SearchOutcome, SearchRequest, Snapshot, UpsertBatch};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::filter::Filter;
+use hyperspace_core::log::{RESERVATION, Stamper};
+use hyperspace_core::port::{Clock, Entropy};
+use hyperspace_core::types::{Lsn, PointId, SpaceId};
+use std::sync::Arc;
+
+use super::commit::Waiting;
+use super::identity::{Identity, decode_owner, encode_owner, identity_key, owner_key};
+use super::wait::{Lock, yield_once};
+use super::work::RunningJob;
+use crate::kv::{BackendKind, Durability, Fence, Kv, KvCounters, KvTx, Ledger, Store};
+
+/// What the platform lends: time and randomness.
+pub trait Environment: Clock + Entropy {
+    /// Milliseconds that never go back, for measuring slices.
+    fn elapsed_ms(&self) -> f64;
+}
+
+/// A collection that is loaded.
+pub struct OpenCollection {
+    pub(super) space: SpaceId,
+    pub(super) name: String,
+    pub(super) engine: RefCell<Collection>,
+    pub(super) dropped: Cell<bool>,
+    /// Everything up to here has to be sealed soon, whatever the memtable holds.
+    pub(super) seal_wanted: Cell<Lsn>,
+    /// Everything up to here is sealed, or was superseded before it could be.
+    pub(super) sealed: Cell<Lsn>,
+    scratch: RefCell<Scratch>,
+    searches: Cell<u64>,
+    distances: Cell<u64>,
+}
+
+impl OpenCollection {
+    pub(super) fn new(space: SpaceId, name: &str, engine: Collection) -> Rc<Self> {
+        let sealed = engine.sealed_through();
+        Rc::new(Self {
+            space,
+            name: name.into(),
+            engine: RefCell::new(engine),
+            dropped: Cell::new(false),
+            seal_wanted: Cell::new(Lsn(0)),
+            sealed: Cell::new(sealed),
+            scratch: RefCell::default(),
+            searches: Cell::new(0),
+            distances: Cell::new(0),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The present read view.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.engine.borrow().snapshot()
+    }
+
+    /// Runs a search on the present view; also says which view that was.
+    pub fn search(&self, request: &SearchRequest) -> Result<(Arc<Snapshot>, SearchOutcome)> {
+        let snapshot = self.snapshot();
+        let outcome = snapshot.search(request, &mut self.scratch.borrow_mut())?;
+        self.searches.set(self.searches.get() + 1);
+        self.distances.set(self.distances.get() + outcome.distances);
+        Ok((snapshot, outcome))
+    }
+
+    /// Searches answered and distances evaluated by them since the collection was opened.
+    pub fn search_counts(&self) -> (u64, u64) {
+        (self.searches.get(), self.distances.get())
+    }
+
+    /// Reads the writer's side.
+    pub fn with_engine<T>(&self, read: impl FnOnce(&Collection) -> T) -> T {
+        read(&self.engine.borrow())
+    }
+
+    /// Asks for everything written so far to be sealed; answers up to where that is.
+    pub fn request_seal(&self) -> Lsn {
+        let newest = self.engine.borrow().newest_lsn();
+        self.seal_wanted.set(self.seal_wanted.get().max(newest));
+        newest
+    }
+
+    /// Up to where everything is in sealed segments.
+    pub fn sealed_through(&self) -> Lsn {
+        self.sealed.get().max(self.engine.borrow().sealed_through())
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.dropped.get() {
+            false => Ok(()),
+            true => Err(Error::not_found(format!("collection `{}` was deleted", self.name))),
+        }
+    }
+}
+
+/// A collection in the catalog.
+pub(super) enum Entry {
+    Stored(Vec<u8>),
+    Open(Rc<OpenCollection>),
+}
+
+/// A database over a store.
+pub struct Database<K: Kv> {
+    pub(super) kv: Ledger<K>,
+    pub(super) environment: Rc<dyn Environment>,
+    pub(super) fence: Fence,
+    pub(super) identity: Cell<Identity>,
+    pub(super) stamper: RefCell<Stamper>,
+    pub(super) spaces: RefCell<BTreeMap<String, (SpaceId, Entry)>>,
+    /// Held by whoever writes rows that other transactions depend on.
+    pub(super) writing: Lock,
+    /// Held while the catalog changes or a collection is loaded.
+    pub(super) cataloguing: Lock,
+    pub(super) queue: RefCell<VecDeque<Waiting>>,
+    pub(super) has_leader: Cell<bool>,
+    /// A transaction failed in a way that leaves open whether it was applied.
+    pub(super) doubtful: Cell<bool>,
+    pub(super) job: RefCell<Option<RunningJob>>,
+    pub(super) paused: Cell<bool>,
+    closed: Cell<bool>,
+    durability: Durability,
+}
+
+impl<K: Kv> Database<K> {
+    /// Opens the database in a store: takes ownership, reserves stamps, reads the catalog, sweeps what no manifest
+    /// names. Collections are loaded when they are asked for.
+    ///
+    /// # Errors
+    /// `Corrupted` or `Unsupported` when what is stored cannot be read; whatever the store answers.
+    pub async fn open(kv: K, environment: Rc<dyn Environment>, durability: Durability) -> Result<Self> {
+        let kv = Ledger::new(kv);
+        let mut rows = kv.get_many(Store::Meta, &[identity_key(), owner_key()]).await?;
+        let (owner, identity) = (rows.pop().flatten(), rows.pop().flatten());
+        let stored = match &identity {
+            Some(blob) => Identity::decode(blob)?,
+            None => Identity::new(random_u64(&*environment)),
+        };
+        let epoch = owner.as_ref().map_or(Ok(0), decode_owner)? + 1;
+        let fence = Fence { store: Store::Meta, key: owner_key(), value: encode_owner(epoch) };
+        let identity = Identity { reserved: stored.reserved + RESERVATION, ..stored };
+        let before = owner.map(|row| Fence { value: row.to_vec(), ..fence.clone() });
+        let mut tx = KvTx::new().fenced(before);
+        tx.put(Store::Meta, identity_key(), identity.encode());
+        tx.put(Store::Meta, owner_key(), fence.value.clone());
+        kv.commit(&tx, Durability::Strict).await?;
+
+        let mut stamper = Stamper::new(stored.writer, stored.hlc_last, stored.reserved);
+        stamper.reserve(identity.reserved);
+        let database = Self {
+            kv,
+            environment,
+            fence,
+            identity: Cell::new(identity),
+            stamper: RefCell::new(stamper),
+            spaces: RefCell::default(),
+            writing: Lock::default(),
+            cataloguing: Lock::default(),
+            queue: RefCell::default(),
+            has_leader: Cell::new(false),
+            doubtful: Cell::new(false),
+            job: RefCell::new(None),
+            paused: Cell::new(false),
+            closed: Cell::new(false),
+            durability,
+        };
+        database.read_catalog().await?;
+        Ok(database)
+    }
+
+    /// Writes a batch; answers when it is durable as asked and visible.
+    ///
+    /// # Errors
+    /// As `Collection::prepare_upsert`; `NotFound` when the collection was deleted; whatever the store answers.
+    pub async fn upsert(
+        &self,
+        collection: &Rc<OpenCollection>,
+        batch: &UpsertBatch<'_>,
+        durability: Option<Durability>,
+    ) -> Result<Lsn> {
+        self.ready(batch.ids.len()).await?;
+        collection.check()?;
+        let now = self.environment.now_ms();
+        let prepared = {
+            let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
+            engine.prepare_upsert(batch, &mut stamper, now, None)?
+        };
+        let lsn = prepared.lsn();
+        self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?;
+        Ok(lsn)
+    }
+
+    /// Deletes points; answers how many were there, and up to where the log now reaches.
+    ///
+    /// # Errors
+    /// As [`Database::upsert`].
+    pub async fn delete(
+        &self,
+        collection: &Rc<OpenCollection>,
+        ids: &[PointId],
+        durability: Option<Durability>,
+    ) -> Result<(usize, Lsn)> {
+        self.ready(ids.len()).await?;
+        collection.check()?;
+        let now = self.environment.now_ms();
+        let prepared = {
+            let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
+            engine.prepare_delete(ids, &mut stamper, now, None)?
+        };
+        let Some(prepared) = prepared else {
+            return Ok((0, collection.engine.borrow().newest_lsn()));
+        };
+        let lsn = prepared.lsn();
+        let Applied { deleted, .. } = self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?;
+        Ok((deleted, lsn))
+    }
+
+    /// Deletes the points that match now.
+    ///
+    /// # Errors
+    /// As [`Database::upsert`].
+    pub async fn delete_where(
+        &self,
+        collection: &Rc<OpenCollection>,
+        filter: &Filter,
+        durability: Option<Durability>,
+    ) -> Result<(usize, Lsn)> {
+        let ids = collection.snapshot().matching(filter);
+        self.delete(collection, &ids, durability).await
+    }
+
+    /// Answers when everything acknowledged so far is on the device.
+    ///
+    /// # Errors
+    /// Whatever the store answers.
+    pub async fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        let _held = self.writing.hold().await;
+        self.write_identity(self.identity.get(), Durability::Strict).await
+    }
+
+    /// Flushes and lets go of the store. Writes that are under way are answered first.
+    ///
+    /// # Errors
+    /// Whatever the store answers; it is closed all the same.
+    pub async fn close(&self) -> Result<()> {
+        if self.closed.replace(true) {
+            return Ok(());
+        }
+        while self.has_leader.get() {
+            let held = self.writing.hold().await;
+            drop(held);
+            yield_once().await;
+        }
+        let held = self.writing.hold().await;
+        let flushed = self.write_identity(self.identity.get(), Durability::Strict).await;
+        drop(held);
+        self.kv.close();
+        flushed
+    }
+
+    /// Closes and deletes everything.
+    ///
+    /// # Errors
+    /// Whatever the store answers.
+    pub async fn destroy(&self) -> Result<()> {
+        self.closed.set(true);
+        let _held = self.writing.hold().await;
+        self.kv.destroy().await
+    }
+
+    /// What went in and out of the store.
+    pub fn counters(&self) -> KvCounters {
+        self.kv.counters()
+    }
+
+    /// Where the bytes are.
+    pub fn backend(&self) -> BackendKind {
+        self.kv.backend()
+    }
+
+    /// Holds background work back, or lets it go on.
+    pub fn pause_indexing(&self, paused: bool) {
+        self.paused.set(paused);
+    }
+
+    /// Refuses everything from now on: another engine owns the database.
+    pub(super) fn lose_ownership(&self) -> Error {
+        self.closed.set(true);
+        self.kv.close();
+        Error::closed("another tab has taken the database over")
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.get() { Err(Error::closed("the database is closed")) } else { Ok(()) }
+    }
+
+    /// Waits until `count` stamps may be given. Whoever is ready prepares its write without another await.
+    async fn ready(&self, count: usize) -> Result<()> {
+        loop {
+            self.check_open()?;
+            if self.doubtful.get() {
+                let _held = self.writing.hold().await;
+                self.settle_doubt().await?;
+                continue;
+            }
+            if self.stamper.borrow().reservation_for(count).is_none() {
+                return Ok(());
+            }
+            let _held = self.writing.hold().await;
+            let Some(reserved) = self.stamper.borrow().reservation_for(count) else { continue };
+            self.write_identity(Identity { reserved, ..self.identity.get() }, Durability::Strict).await?;
+            self.stamper.borrow_mut().reserve(reserved);
+        }
+    }
+
+    /// Stores the identity with the newest time; the caller holds the lock.
+    pub(super) async fn write_identity(&self, identity: Identity, durability: Durability) -> Result<()> {
+        let identity = Identity { hlc_last: self.stamper.borrow().last_hlc(), ..identity };
+        let mut tx = self.transaction();
+        tx.put(Store::Meta, identity_key(), identity.encode());
+        self.kv.commit(&tx, durability).await?;
+        self.identity.set(identity);
+        Ok(())
+    }
+
+    /// A transaction that fails when another engine has taken over.
+    pub(super) fn transaction(&self) -> KvTx {
+        KvTx::new().fenced(Some(self.fence.clone()))
+    }
+}
+
+pub(super) fn random_u64(entropy: &dyn Environment) -> u64 {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

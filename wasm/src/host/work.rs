@@ -1,0 +1,191 @@
+//! Background work: one job at a time, in slices that the caller times, stored and installed when it is done.
+
+use std::rc::Rc;
+
+use hyperspace_core::collection::{Flip, Job, SealPolicy, SealedJob, Urgency};
+use hyperspace_core::error::Result;
+use hyperspace_core::types::Lsn;
+
+use super::database::{Database, Entry, OpenCollection};
+use super::identity::{Identity, identity_key};
+use super::rows::{SegmentState, encode_segment, encode_space, log_from, segment_key, space_key};
+use crate::kv::{Durability, Key, Kv, Store};
+
+/// Insertions between two looks at the clock, before anything is known about how long one takes.
+const FIRST_STEP: u32 = 8;
+
+/// A job that is being worked at.
+pub(super) struct RunningJob {
+    pub(super) collection: Rc<OpenCollection>,
+    job: Job,
+    /// Everything up to here is sealed once the job is installed.
+    covers: Lsn,
+    /// Points that waited for a graph when the job began, if it is these it inserts.
+    pending: usize,
+    /// The share of the work that is done.
+    done: f64,
+    step: u32,
+}
+
+/// How far the indexing of a collection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexProgress {
+    /// Its name.
+    pub collection: String,
+    /// Live points that need no graph any more, those of the present job included.
+    pub indexed: usize,
+    /// Live points that still wait.
+    pub pending: usize,
+}
+
+impl<K: Kv> Database<K> {
+    /// Works for about so many milliseconds; says whether there is more to do.
+    ///
+    /// # Errors
+    /// What a job ran into. Its input stays where it was, in the log and in the memtable, and the next call begins
+    /// anew.
+    pub async fn work(&self, budget_ms: f64) -> Result<bool> {
+        self.check_open()?;
+        if self.paused.get() {
+            return Ok(false);
+        }
+        let Some(mut running) = self.job.borrow_mut().take().or_else(|| self.next_job()) else { return Ok(false) };
+        match self.slice(&mut running, budget_ms) {
+            Ok(true) => {
+                self.job.replace(Some(running));
+                Ok(true)
+            }
+            Ok(false) => self.finish(running).await.map(|()| true),
+            Err(error) => {
+                running.collection.engine.borrow_mut().abandon_job();
+                Err(error)
+            }
+        }
+    }
+
+    /// How far every open collection is.
+    pub fn progress(&self) -> Vec<IndexProgress> {
+        let job = self.job.borrow();
+        let open = self.spaces.borrow();
+        let open = open.values().filter_map(|(_, entry)| match entry {
+            Entry::Open(collection) => Some(collection),
+            Entry::Stored(_) => None,
+        });
+        open.map(|collection| {
+            let snapshot = collection.snapshot();
+            let inserted = match job.as_ref().filter(|job| Rc::ptr_eq(&job.collection, collection)) {
+                Some(job) => ((job.done * job.pending as f64) as usize).min(snapshot.pending()),
+                None => 0,
+            };
+            IndexProgress {
+                collection: collection.name.clone(),
+                indexed: snapshot.indexed() + inserted,
+                pending: snapshot.pending() - inserted,
+            }
+        })
+        .collect()
+    }
+
+    fn next_job(&self) -> Option<RunningJob> {
+        let spaces = self.spaces.borrow();
+        spaces.values().find_map(|(_, entry)| match entry {
+            Entry::Open(collection) => next_job_of(collection),
+            Entry::Stored(_) => None,
+        })
+    }
+
+    /// Runs insertions until the time is up; says whether any are left.
+    fn slice(&self, running: &mut RunningJob, budget_ms: f64) -> Result<bool> {
+        let start = self.environment.elapsed_ms();
+        loop {
+            let progress = running.job.step(running.step)?;
+            running.done = 1.0 - f64::from(progress.remaining) / f64::from(progress.total.max(1));
+            if progress.remaining == 0 {
+                return Ok(false);
+            }
+            let spent = self.environment.elapsed_ms() - start;
+            if spent >= budget_ms {
+                // A step took longer than the whole budget: make the next one smaller.
+                running.step = if spent > 2.0 * budget_ms { (running.step / 2).max(1) } else { running.step };
+                return Ok(true);
+            }
+            if spent < budget_ms / 8.0 {
+                running.step = (running.step * 2).min(1 << 16);
+            }
+        }
+    }
+
+    /// Stores the result of a job and puts it into service.
+    async fn finish(&self, running: RunningJob) -> Result<()> {
+        let RunningJob { collection, job, covers, .. } = running;
+        let outcome = match job.finish() {
+            Ok(sealed) => self.put_into_service(&collection, sealed).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            collection.engine.borrow_mut().abandon_job();
+        } else {
+            collection.sealed.set(collection.sealed.get().max(covers));
+        }
+        outcome
+    }
+
+    async fn put_into_service(&self, collection: &Rc<OpenCollection>, sealed: SealedJob) -> Result<()> {
+        let space = collection.space;
+        if let Some(segment) = sealed.segment() {
+            self.stage(space, &segment.id(), segment.bytes()).await?;
+        }
+        let held = self.writing.hold().await;
+        if collection.dropped.get() {
+            // Staged for nothing: the collection's rows are gone, and these go with the next opening.
+            return Ok(());
+        }
+        let flip = collection.engine.borrow().flip(&sealed);
+        self.write_flip(collection, &flip).await?;
+        collection.engine.borrow_mut().install(sealed);
+        drop(held);
+        let added = flip.added.as_ref().map(|segment| segment.id());
+        let dead = flip.dropped.iter().filter(|id| Some(**id) != added);
+        let dead: Vec<Key> = dead.map(|id| segment_key(space, id)).collect();
+        self.sweep(&dead).await
+    }
+
+    /// The one step that makes a job's result what is there.
+    async fn write_flip(&self, collection: &OpenCollection, flip: &Flip) -> Result<()> {
+        let space = collection.space;
+        let identity = Identity { hlc_last: self.stamper.borrow().last_hlc(), ..self.identity.get() };
+        let mut tx = self.transaction();
+        tx.put(Store::Meta, identity_key(), identity.encode());
+        tx.put(Store::Spaces, space_key(space), encode_space(&collection.name, &flip.manifest));
+        for id in &flip.dropped {
+            tx.put(Store::Segs, segment_key(space, id), encode_segment(SegmentState::Dead, id, 0));
+        }
+        if let Some(segment) = &flip.added {
+            let row = encode_segment(SegmentState::Live, &segment.id(), segment.byte_len());
+            tx.put(Store::Segs, segment_key(space, &segment.id()), row);
+        }
+        tx.delete_range(Store::Wal, space_key(space), log_from(space, flip.sealed_through));
+        self.kv.commit(&tx, Durability::Strict).await?;
+        self.identity.set(identity);
+        Ok(())
+    }
+}
+
+fn next_job_of(collection: &Rc<OpenCollection>) -> Option<RunningJob> {
+    let mut engine = collection.engine.borrow_mut();
+    let wanted = collection.seal_wanted.get();
+    let sealed = collection.sealed.get().max(engine.sealed_through());
+    let urgency = if wanted > sealed { Urgency::Now } else { Urgency::WhenFull };
+    let newest = engine.newest_lsn();
+    // Asked to seal now, the engine seals whatever the memtable holds; when it merges or finds nothing to do, the
+    // memtable was empty, and everything so far is sealed either way.
+    let covers = if urgency == Urgency::Now { newest } else { Lsn(0) };
+    let waiting = engine.snapshot().pending();
+    let full = waiting >= SealPolicy::default().rows || engine.memtable_bytes() >= SealPolicy::default().bytes;
+    let pending = if full || urgency == Urgency::Now { waiting } else { 0 };
+    let Some(job) = engine.next_job(urgency) else {
+        collection.sealed.set(collection.sealed.get().max(covers));
+        return None;
+    };
+    Some(RunningJob { collection: Rc::clone(collection), job, covers, pending, done: 0.0, step: FIRST_STEP })
+}

@@ -1,0 +1,48 @@
+/** Fetches and compiles the engine, and says what is wrong when what came is no WebAssembly. */
+
+import { HyperspaceError } from "./errors.js";
+import type { WasmSource } from "./protocol.js";
+
+const MAGIC = [0x00, 0x61, 0x73, 0x6d];
+
+const HINT =
+  "serve the file `hyperspace_wasm_bg.wasm` of the package `hyperspace-db` there, or pass its address as `wasmUrl` to `Hyperspace.open`";
+
+/**
+ * Compiles the engine.
+ *
+ * @throws `unavailable` when nothing can be fetched, `invalid_argument` when the answer is not WebAssembly.
+ */
+export async function compile(source: WasmSource): Promise<WebAssembly.Module> {
+  if ("module" in source) return source.module;
+  const { url } = source;
+  if (url.startsWith("file:")) return WebAssembly.compile(await readFile(url));
+  let response: Response;
+  try {
+    response = await fetch(url);
+  } catch (cause) {
+    throw new HyperspaceError("unavailable", `the engine cannot be fetched from ${url}`, { cause });
+  }
+  const type = response.headers.get("content-type") ?? "no content type";
+  if (!response.ok) {
+    throw new HyperspaceError("unavailable", `the engine's address ${url} answered ${response.status}: ${HINT}`);
+  }
+  if (type.startsWith("application/wasm")) return WebAssembly.compileStreaming(response);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (!MAGIC.every((byte, at) => bytes[at] === byte)) {
+    throw new HyperspaceError(
+      "invalid_argument",
+      `the engine's address ${url} answered ${type} instead of WebAssembly (development servers send their index page for unknown files): ${HINT}`,
+    );
+  }
+  return WebAssembly.compile(bytes);
+}
+
+/** Node has no fetch for file addresses; the name is computed so that no bundler follows it. */
+async function readFile(url: string): Promise<Uint8Array<ArrayBuffer>> {
+  const fs = "node:fs/promises";
+  const { readFile } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ fs)) as {
+    readFile: (path: URL) => Promise<Uint8Array<ArrayBuffer>>;
+  };
+  return readFile(new URL(url));
+}
