@@ -2,6 +2,7 @@
 
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#![deny(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]

@@ -57,7 +57,10 @@ test("a first visit loads and indexes twenty thousand entries", { timeout: 12 * 
   assert.equal(await page.evaluate(() => window.__demo.offline), true, "the page can start without its server");
 });
 
-test("typed words find what they mean", { skip: !hasModel() && "the embedding model is not here", timeout: 2 * MINUTES }, async () => {
+test("typed words find what they mean", {
+  skip: !hasModel() && "the embedding model is not here",
+  timeout: 2 * MINUTES,
+}, async () => {
   await search("a large striped wild cat");
   const lemma = await page.getByTestId("hit-lemma").first().textContent();
   assert.match(lemma, /tiger|leopard|cat|jaguar|ocelot/i, `the first hit is ${lemma}`);
@@ -95,7 +98,9 @@ test("a hundred more points write less than three times their size", { timeout: 
   console.log(`100 points of ${size} bytes wrote ${written} bytes`);
   assert.ok(written >= size, "they are written");
   assert.ok(written < 3 * size, `${written} bytes for ${size}`);
-  const deleted = await page.evaluate(() => window.__demo.wordnet.delete(Array.from({ length: 100 }, (_, i) => `extra-${i}`)));
+  const deleted = await page.evaluate(() =>
+    window.__demo.wordnet.delete(Array.from({ length: 100 }, (_, i) => `extra-${i}`)),
+  );
   assert.equal(deleted.deleted, 100);
 });
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, servePackage, until, watchErrors } from "./support.mjs";
+import { launch, servePackage, watchErrors } from "./support.mjs";
 
 const MINUTES = 60_000;
 let browser;
@@ -35,7 +35,9 @@ async function openPage(context) {
   return page;
 }
 
-test("the tab is killed during ingestion: every acknowledged point is there, whole, and found", { timeout: 6 * MINUTES }, async () => {
+test("the tab is killed during ingestion: every acknowledged point is there, whole, and found", {
+  timeout: 6 * MINUTES,
+}, async () => {
   const context = await browser.newContext();
   let acknowledged = 0;
   for (let round = 0; round < 3; round += 1) {
@@ -76,7 +78,8 @@ test("the tab is killed during ingestion: every acknowledged point is there, who
     for (let id = 0; id < count; id += 1) {
       const vector = window.vectorOf(id);
       const point = await points.get(id);
-      if (point === undefined || point.metadata.n !== id || point.vector.some((x, i) => x !== vector[i])) missing.push(id);
+      if (point === undefined || point.metadata.n !== id || point.vector.some((x, i) => x !== vector[i]))
+        missing.push(id);
       const [hit] = await points.search({ vector, topK: 1, exact: true });
       if (hit?.id !== id || hit.distance !== 0) notFound.push(id);
     }
@@ -118,7 +121,11 @@ test("with the indexer parked a thousand searches and upserts still finish", { t
     await points.indexed();
     const after = await points.stats();
     await db.destroy();
-    return { found, parked: [parked.indexed, parked.pending, parked.graphInsertions], after: [after.indexed, after.pending] };
+    return {
+      found,
+      parked: [parked.indexed, parked.pending, parked.graphInsertions],
+      after: [after.indexed, after.pending],
+    };
   });
   assert.deepEqual(result, { found: 1_000, parked: [0, 6_000, 0], after: [6_000, 0] });
   await context.close();
@@ -133,7 +140,10 @@ test("a second tab is told who owns the database, or waits for it", { timeout: 2
     await notes.upsert([{ id: "a", vector: [1, 2] }]);
   });
   const refused = await second.evaluate(() =>
-    window.hs.Hyperspace.open("shared").then(() => "opened", (error) => [error.code, error.retryable, error.message]),
+    window.hs.Hyperspace.open("shared").then(
+      () => "opened",
+      (error) => [error.code, error.retryable, error.message],
+    ),
   );
   assert.equal(refused[0], "unavailable");
   assert.equal(refused[1], true);
@@ -208,7 +218,9 @@ test("bad input is a typed error and loses nothing", { timeout: 2 * MINUTES }, a
   await context.close();
 });
 
-test("everything survives a reload: ids of every kind, metadata, deletes, filters", { timeout: 2 * MINUTES }, async () => {
+test("everything survives a reload: ids of every kind, metadata, deletes, filters", {
+  timeout: 2 * MINUTES,
+}, async () => {
   const context = await browser.newContext();
   const page = await openPage(context);
   await page.evaluate(async () => {

@@ -67,7 +67,11 @@ async function measure(name, metric, collection) {
     found += hits.filter(isRight).length;
     wanted += K;
     if (!isSample) continue;
-    assert.equal(exact.filter(isRight).length, K, `${name} ${metric}: exact mode finds the true nearest of query ${at}`);
+    assert.equal(
+      exact.filter(isRight).length,
+      K,
+      `${name} ${metric}: exact mode finds the true nearest of query ${at}`,
+    );
     exact.forEach((hit, i) => {
       const bound = 1e-5 * Math.max(1, Math.abs(truth[i]));
       assert.ok(Math.abs(hit.distance - truth[i]) <= bound, `${name}: query ${at}: ${hit.distance}, truth ${truth[i]}`);
@@ -108,7 +112,9 @@ for (const [name, metric] of [
 
 const sealed = SEALED && existsSync(SEALED) ? readdirSync(SEALED).sort() : [];
 
-test("the native build sealed sets for this run", { skip: sealed.length === 0 && "HS_CONGRUENCE names no folder with sets" }, () => {
+test("the native build sealed sets for this run", {
+  skip: sealed.length === 0 && "HS_CONGRUENCE names no folder with sets",
+}, () => {
   assert.ok(sealed.length >= 11, `${sealed.length} sets: ${sealed.join(", ")}`);
 });
 

@@ -12,7 +12,11 @@ export function readNpy(path) {
   const start = 10 + bytes.readUInt16LE(8);
   const header = bytes.toString("latin1", 10, start);
   const dtype = /'descr': '([^']+)'/.exec(header)[1];
-  const shape = /'shape': \(([^)]*)\)/.exec(header)[1].split(",").filter((n) => n.trim()).map(Number);
+  const shape = /'shape': \(([^)]*)\)/
+    .exec(header)[1]
+    .split(",")
+    .filter((n) => n.trim())
+    .map(Number);
   const data = new TYPES[dtype](bytes.buffer.slice(bytes.byteOffset + start, bytes.byteOffset + bytes.length));
   const values = dtype === "<f2" ? Float32Array.from(data, half) : dtype === "|u1" ? Float32Array.from(data) : data;
   return { rows: shape[0], columns: shape[1] ?? 1, values };

@@ -50,7 +50,7 @@ fn a_skipped_test_leaves_its_name_and_reason() {
     assert_eq!(text, "recall::of_glove\tno data set\nrecall::of_mnist\tneither\n");
 }
 
-/// A small generator of repeatable numbers (SplitMix64); tests print the seed they give it.
+/// A small generator of repeatable numbers (`SplitMix64`); tests print the seed they give it.
 pub(crate) struct Random(u64);
 
 impl Random {

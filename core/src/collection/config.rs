@@ -72,8 +72,7 @@ impl CollectionConfig {
     pub fn hnsw_params(&self) -> HnswParams {
         let mut params = HnswParams { seed: self.seed, ..HnswParams::for_space(self.metric, self.dimension) };
         if let Some(m) = self.m {
-            params.m = m;
-            params.m0 = 2 * m;
+            (params.m, params.m0) = (m, params.m0 / params.m * m);
         }
         params.ef_construction = self.ef_construction.unwrap_or(params.ef_construction);
         params

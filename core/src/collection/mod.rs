@@ -77,7 +77,7 @@ pub struct Collection {
     snapshot: Arc<Snapshot>,
     next_lsn: Lsn,
     sealed_through: Lsn,
-    generation: u64,
+    newest_hlc: u64,
     job_is_out: bool,
     graph_insertions: u64,
 }
@@ -89,7 +89,7 @@ impl Collection {
     /// `InvalidArgument` when a setting is out of range.
     pub fn create(config: CollectionConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self::assemble(config, Vec::new(), Lsn(0), 0))
+        Ok(Self::assemble(config, Vec::new(), Lsn(0)))
     }
 
     /// Opens a stored collection: its manifest and the segments it names, in any order. The host then replays the log.
@@ -115,14 +115,25 @@ impl Collection {
                     config.dimension
                 )));
             }
+            if (named.points, named.bytes) != (segment.len(), segment.byte_len() as u64) {
+                return Err(Error::corrupted(format!(
+                    "segment {} has {} points in {} bytes, the manifest says {} in {}",
+                    segment.id(),
+                    segment.len(),
+                    segment.byte_len(),
+                    named.points,
+                    named.bytes
+                )));
+            }
             let live = LiveBitmap::decode(&named.live, segment.len())?;
             live_segments.push(LiveSegment { segment: Arc::clone(segment), live });
         }
-        Ok(Self::assemble(config, live_segments, Lsn(manifest.sealed_through), manifest.generation))
+        Ok(Self::assemble(config, live_segments, Lsn(manifest.sealed_through)))
     }
 
-    fn assemble(config: CollectionConfig, segments: Vec<LiveSegment>, sealed_through: Lsn, generation: u64) -> Self {
+    fn assemble(config: CollectionConfig, segments: Vec<LiveSegment>, sealed_through: Lsn) -> Self {
         let config = Arc::new(config);
+        let newest_hlc = segments.iter().map(|s| s.segment.newest_hlc()).max().unwrap_or(0);
         let snapshot = Snapshot {
             config: Arc::clone(&config),
             segments: segments.clone(),
@@ -138,8 +149,8 @@ impl Collection {
             memtable,
             snapshot: Arc::new(snapshot),
             next_lsn: sealed_through.next(),
+            newest_hlc,
             sealed_through,
-            generation,
             job_is_out: false,
             graph_insertions: 0,
         }
@@ -170,9 +181,9 @@ impl Collection {
         self.memtable.newest()
     }
 
-    /// The newest hybrid logical time in the segments; a host that opens a database tells its stamper.
-    pub fn newest_hlc(&self) -> u64 {
-        self.segments.iter().map(|s| s.segment.newest_hlc()).max().unwrap_or(0)
+    /// The newest hybrid logical time in segments and replayed log; a host that opens a database tells its stamper.
+    pub const fn newest_hlc(&self) -> u64 {
+        self.newest_hlc
     }
 
     /// How many tombstones the collection keeps.
@@ -226,7 +237,10 @@ impl Collection {
 
     /// What the host has to store before it installs a finished job.
     pub fn flip(&self, job: &SealedJob) -> Flip {
-        let dropped: Vec<SegmentId> = job.input.segments.iter().map(|s| s.segment.id()).collect();
+        // A merge can come out as one of its inputs, byte for byte: then that one stays.
+        let stays = |id: SegmentId| job.segment.as_ref().is_some_and(|s| s.id() == id);
+        let inputs = job.input.segments.iter().map(|s| s.segment.id());
+        let dropped: Vec<SegmentId> = inputs.filter(|&id| !stays(id)).collect();
         let sealed_through = job.input.sealed_through.max(self.sealed_through);
         let manifest = self.manifest_of(&self.segments_after(job), sealed_through).encode();
         Flip { manifest, added: job.segment.clone(), dropped, sealed_through }
@@ -237,7 +251,6 @@ impl Collection {
     pub fn install(&mut self, job: SealedJob) {
         self.segments = self.segments_after(&job);
         self.sealed_through = job.input.sealed_through.max(self.sealed_through);
-        self.generation += 1;
         self.graph_insertions += job.insertions();
         self.memtable.drop_sealed(job.input.frozen_row, &job.input.tombstones);
         self.job_is_out = false;
@@ -311,13 +324,7 @@ impl Collection {
             s.live.encode(&mut live);
             ManifestSegment { id: s.segment.id().0, bytes: s.segment.byte_len() as u64, points: s.segment.len(), live }
         });
-        Manifest {
-            sealed_through: sealed_through.0,
-            generation: self.generation + 1,
-            newest_hlc: segments.iter().map(|s| s.segment.newest_hlc()).max().unwrap_or(0),
-            segments: named.collect(),
-            ..self.config.to_manifest()
-        }
+        Manifest { sealed_through: sealed_through.0, segments: named.collect(), ..self.config.to_manifest() }
     }
 
     /// Publishes the present state to new readers.

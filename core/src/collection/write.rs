@@ -147,7 +147,10 @@ impl Collection {
         let first = stamper.stamp(now_ms, gone.len())?;
         let lsn = self.take_lsn();
         let entries = gone.into_iter().map(|id| (id, None));
-        Ok(Some(Prepared { lsn, record: encode_writes(lsn, first, request, self.config.dimension, false, entries) }))
+        Ok(Some(Prepared {
+            lsn,
+            record: encode_writes(lsn, first, request, self.config.dimension, self.config.metric.has_terms(), entries),
+        }))
     }
 
     /// Gives up writes that were prepared and could not be made durable: their numbers are used again, so that what is
@@ -161,35 +164,55 @@ impl Collection {
     /// # Errors
     /// `Internal` when writes are published out of order.
     pub fn publish(&mut self, prepared: &Prepared) -> Result<Applied> {
-        self.replay(&prepared.record)
+        self.replay([prepared.record()])
     }
 
-    /// Applies one record of the log. Repeating records, or records that segments already contain, changes nothing.
+    /// Applies records of the log in order, and then shows them to new readers. Records that the segments contain are
+    /// passed over.
     ///
     /// # Errors
-    /// `Corrupted` when the record is damaged or of another collection, `Internal` when it is older than the newest one.
-    pub fn replay(&mut self, record: &[u8]) -> Result<Applied> {
-        let record = Record::decode(record)?;
-        if record.lsn <= self.sealed_through {
-            return Ok(Applied::default());
-        }
-        if record.lsn <= self.memtable.newest() {
-            return Err(Error::internal(format!("record {} after record {}", record.lsn.0, self.memtable.newest().0)));
-        }
-        if record.writes.dimension != self.config.dimension {
-            return Err(Error::corrupted(format!(
-                "record {} has vectors of {} dimensions, collection `{}` has {}",
-                record.lsn.0, record.writes.dimension, self.config.name, self.config.dimension
-            )));
-        }
-        let applied = self.apply(&record.writes)?;
-        self.memtable.advance(record.lsn);
-        self.next_lsn = self.next_lsn.max(record.lsn.next());
+    /// `Corrupted` when a record is damaged, missing or of another collection; what came before it is applied.
+    pub fn replay<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Result<Applied> {
+        let mut applied = Applied::default();
+        let outcome = records.into_iter().try_for_each(|record| self.replay_one(record, &mut applied));
         self.refresh();
-        Ok(applied)
+        outcome.map(|()| applied)
     }
 
-    fn apply(&mut self, writes: &WriteBatch<'_>) -> Result<Applied> {
+    fn replay_one(&mut self, record: &[u8], applied: &mut Applied) -> Result<()> {
+        let Record { lsn, writes } = Record::decode(record)?;
+        if lsn <= self.sealed_through {
+            return Ok(());
+        }
+        let name = &self.config.name;
+        let expected = self.memtable.newest().next();
+        if lsn != expected {
+            return Err(Error::corrupted(format!(
+                "the log of collection `{name}` goes on with record {}, {} is missing",
+                lsn.0, expected.0
+            )));
+        }
+        if writes.dimension != self.config.dimension {
+            return Err(Error::corrupted(format!(
+                "record {} has vectors of {} dimensions, collection `{name}` has {}",
+                lsn.0, writes.dimension, self.config.dimension
+            )));
+        }
+        if writes.has_terms() != self.config.metric.has_terms() {
+            return Err(Error::corrupted(format!(
+                "record {} and the metric {} of collection `{name}` do not agree on terms",
+                lsn.0,
+                self.config.metric.as_str()
+            )));
+        }
+        self.apply(&writes, applied)?;
+        self.memtable.advance(lsn);
+        self.newest_hlc = self.newest_hlc.max(writes.first.hlc);
+        self.next_lsn = self.next_lsn.max(lsn.next());
+        Ok(())
+    }
+
+    fn apply(&mut self, writes: &WriteBatch<'_>, applied: &mut Applied) -> Result<()> {
         // Everything that can fail comes before the first change, so a bad record changes nothing.
         let metadata: Vec<Metadata> = writes
             .entries()
@@ -198,7 +221,6 @@ impl Collection {
                 Entry::Delete { .. } => Ok(Metadata::default()),
             })
             .collect::<Result<_>>()?;
-        let mut applied = Applied::default();
         for ((stamp, entry), metadata) in writes.entries().zip(metadata) {
             match entry {
                 Entry::Put { id, term, vector, .. } => {
@@ -225,7 +247,7 @@ impl Collection {
                 }
             }
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// The newest stamp under which the collection knows an id, dead or alive.

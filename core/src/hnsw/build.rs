@@ -1,7 +1,7 @@
 //! Building a graph in slices (Malkov & Yashunin, 2018, algorithm 1), and extending one.
 //!
-//! Work is done node by node in a fixed order: damaged nodes are linked again, then new ones are inserted, then those
-//! that few others link to are checked by a search for themselves (`repair.rs`). Slices only say where to pause.
+//! Work is done node by node in a fixed order: damaged nodes are linked again, then new ones are inserted, then
+//! all or a sample are checked by a search for themselves (`repair.rs`). Slices only say where to pause.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -12,6 +12,7 @@ use super::beam::{Met, Pool};
 use super::graph::{Graph, MAX_LEVEL, MAX_NODES, NONE};
 use super::lists::Lists;
 use super::params::{HnswParams, default_ef_search};
+use super::repair::Check;
 use super::search::Walk;
 use super::select::Selection;
 use crate::error::{Error, Result};
@@ -27,9 +28,7 @@ pub struct GraphBuilder {
     damaged: Vec<u32>,
     relinked: usize,
     total: u32,
-    /// How many nodes were checked after the last insertion, and how many links lead to each.
-    pub(super) checked: u32,
-    pub(super) incoming: Vec<u32>,
+    pub(super) check: Check,
     insertions: u64,
     pub(super) scratch: BuildScratch,
 }
@@ -82,8 +81,7 @@ impl GraphBuilder {
             damaged,
             relinked: 0,
             total,
-            checked: 0,
-            incoming: Vec::new(),
+            check: Check::new(total),
             insertions: 0,
             scratch: BuildScratch::default(),
         })
@@ -102,7 +100,7 @@ impl GraphBuilder {
     /// Units of work that are left before [`GraphBuilder::finish`].
     pub fn remaining(&self) -> u32 {
         let relink = (self.damaged.len() - self.relinked) as u32;
-        relink + (self.total - self.lists.graph.len() as u32) + (self.total - self.checked)
+        relink + (self.total - self.lists.graph.len() as u32) + self.check.remaining()
     }
 
     /// How many nodes were inserted or linked again so far.
@@ -117,6 +115,7 @@ impl GraphBuilder {
         self.lists.graph
     }
 
+    #[inline(always)]
     fn step_on<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, budget: u32) {
         for _ in 0..budget {
             if let Some(&node) = self.damaged.get(self.relinked) {
@@ -126,7 +125,7 @@ impl GraphBuilder {
             } else if self.lists.graph.len() < self.total as usize {
                 self.insertions += 1;
                 self.insert(simd, space);
-            } else if self.checked < self.total {
+            } else if self.check.remaining() > 0 {
                 self.check_next(simd, space);
             } else {
                 return;
@@ -193,8 +192,7 @@ impl GraphBuilder {
             selection.candidates.dedup_by_key(|met| met.offset());
         }
         let m = self.params.m as usize;
-        let fill = crate::hnsw::tune::get(0);
-        selection.choose(simd, space, m, if level == 0 { fill } else { 0 });
+        selection.choose(simd, space, m, if level == 0 { self.params.fill_new() } else { 0 });
         self.lists.set(node, level, &selection.chosen);
     }
 
@@ -202,21 +200,21 @@ impl GraphBuilder {
     #[inline(always)]
     fn connect<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, level: u8) {
         let slots = if level == 0 { self.params.m0 } else { self.params.m } as usize;
-        let limit = if level == 0 { crate::hnsw::tune::get(2) } else { slots };
+        let (least, most) = if level == 0 { self.params.cut() } else { (0, slots) };
         let mut at = 0;
         loop {
             let (links, keys) = self.lists.list(node, level);
             let Some((&neighbour, &key)) = links.get(at).zip(keys.get(at)) else { return };
             at += 1;
             let back = Met::new(key, node);
-            let (links, keys) = self.lists.list(neighbour, level);
+            let (links, _) = self.lists.list(neighbour, level);
             if links.contains(&node) {
                 continue;
             }
-            if links.len() < limit {
-                self.lists.append(neighbour, level, back);
+            if self.lists.append(neighbour, level, back) {
                 continue;
             }
+            let (links, keys) = self.lists.list(neighbour, level);
             let BuildScratch { selection, .. } = &mut self.scratch;
             selection.candidates.clear();
             if keys.iter().any(|key| key.is_nan()) {
@@ -229,8 +227,7 @@ impl GraphBuilder {
             }
             selection.candidates.push(back);
             selection.candidates.sort_unstable();
-            let fill = crate::hnsw::tune::get(1);
-            selection.choose(simd, space, limit, if level == 0 { fill } else { 0 });
+            selection.choose(simd, space, most, least);
             self.lists.set(neighbour, level, &selection.chosen);
         }
     }

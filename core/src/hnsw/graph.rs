@@ -114,6 +114,9 @@ impl Graph {
     ///
     /// Links to dropped nodes disappear and leave no gap. When the entry point is dropped, the first node of the
     /// highest level takes its place.
+    ///
+    /// # Panics
+    /// Never: kept lists have as many slots as those they come from.
     pub fn retain(view: &GraphView<'_>, mut keep: impl FnMut(u32) -> bool) -> (Self, Vec<u32>) {
         let old = view.0;
         let mut graph = Self::new(old.m, old.m0);

@@ -8,6 +8,8 @@
 //!
 //! Invariant of a finished graph: a walk over the links of level 0 from the entry point meets every node.
 
+#![allow(clippy::inline_always, reason = "code below a dispatch is compiled for its instructions only when inlined")]
+
 mod beam;
 mod build;
 mod graph;
@@ -24,21 +26,3 @@ pub use build::GraphBuilder;
 pub use graph::{Graph, GraphParts, GraphView, NONE};
 pub use params::{HnswParams, default_ef_search};
 pub use search::{Candidate, Found, SearchScratch, search};
-
-#[doc(hidden)]
-#[allow(missing_docs)]
-pub mod tune {
-    use core::sync::atomic::{AtomicU32, Ordering};
-    // 0: fill of a new node, 1: fill after a cut, 2: slots used by building, 3: check nodes with fewer incoming,
-    pub static KNOBS: [AtomicU32; 6] = [
-        AtomicU32::new(16),
-        AtomicU32::new(24),
-        AtomicU32::new(32),
-        AtomicU32::new(9999),
-        AtomicU32::new(0),
-        AtomicU32::new(0),
-    ];
-    pub fn get(i: usize) -> usize {
-        KNOBS[i].load(Ordering::Relaxed) as usize
-    }
-}

@@ -19,17 +19,33 @@ pub struct HnswParams {
     pub ef_construction: u32,
     /// Decides the levels of nodes.
     pub seed: u64,
+    /// Whether lists with few diverse links are filled with the nearest others. In trees the way to a leaf is dominated
+    /// by its parent, which has room for a few: without filling most leaves would hang on one link, or none.
+    pub fill: bool,
 }
 
 impl HnswParams {
     /// The defaults for rows of a metric and dimension.
     pub fn for_space(metric: Metric, dimension: usize) -> Self {
-        let ef_construction = match (metric, dimension) {
-            (Metric::Dot, _) => 200,
-            (_, 0..=16) => 64,
-            _ => 128,
+        let (m0, ef_construction) = match (metric, dimension) {
+            (Metric::Poincare, _) => (64, 64),
+            (_, 0..=16) => (32, 64),
+            (_, 17..=128) => (32, 160),
+            _ => (32, 100),
         };
-        Self { m: 16, m0: 32, ef_construction, seed: 0x5EED }
+        Self { m: 16, m0, ef_construction, seed: 0x5EED, fill: metric == Metric::Poincare }
+    }
+
+    /// How many links a new node gets on level 0, if so many are near.
+    pub(super) fn fill_new(&self) -> usize {
+        if self.fill { self.m0 as usize * 3 / 8 } else { 0 }
+    }
+
+    /// How many links a list of level 0 keeps when it is cut: at least, if it had so many, and at most. Room is left
+    /// where lists are full of diverse links, or every further link would cut them again.
+    pub(super) fn cut(&self) -> (usize, usize) {
+        let slots = self.m0 as usize;
+        if self.fill { (slots * 5 / 8, slots * 3 / 4) } else { (0, slots) }
     }
 
     /// Checks the numbers.
@@ -53,12 +69,14 @@ impl HnswParams {
     }
 }
 
-/// How many nodes a search keeps when the caller does not say.
+/// How many nodes a search keeps when the caller does not say, in a graph of `len` nodes.
 pub fn default_ef_search(metric: Metric, dimension: usize, len: usize) -> usize {
-    let _ = len;
-    match (metric, dimension) {
+    let ef = match (metric, dimension) {
+        (Metric::Poincare, _) => 96,
         (Metric::Dot, _) => 200,
         (_, 0..=16) => 64,
+        (_, 17..=128) => 180,
         _ => 100,
-    }
+    };
+    ef.min(len.max(1))
 }

@@ -3,8 +3,9 @@
 //! Heuristic selection leaves some nodes without incoming links, many where points crowd (leaves of a tree near the rim
 //! of the Poincaré ball all link to their parent, which has room for a few). Two repairs:
 //!
-//! 1. [`GraphBuilder::check_next`]: a node to which few others link is searched as a user would search it; when the
-//!    search misses it, one of the nodes that it found gets a link to it. Does most of the work, promises nothing.
+//! 1. [`GraphBuilder::check_next`]: a node is searched as a user would search it; when the search misses it, one of the
+//!    nodes that it found gets a link to it. First for a sample, then, if that missed any, for all. Does most of the
+//!    work, promises nothing.
 //! 2. [`GraphBuilder::connect_all`]: a walk over level 0 from the entry point builds a tree of the reached nodes. For
 //!    an unreached node, a link is added from a reached one: into a free slot, or in place of a link that is not in
 //!    the tree. The tree keeps spanning everything reached, so the number of reached nodes rises with every step; and
@@ -21,53 +22,107 @@ use super::graph::NONE;
 use crate::kernel;
 use crate::metric::{Probe, VectorSpace};
 
+/// Nodes of the first, sampled pass: when it misses none, fewer than 0.1 % are missed (with 98 % confidence).
+const SAMPLE: u32 = 4_000;
+/// Passes over all nodes at most, after the sample.
+const FULL_PASSES: u32 = 2;
+
+/// How far the checks have come.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    total: u32,
+    /// 0 is the sample.
+    pass: u32,
+    next: u32,
+    stride: u32,
+    missed: u32,
+    /// Links on level 0 that lead to each node.
+    incoming: Vec<u32>,
+}
+
+impl Check {
+    pub(super) fn new(total: u32) -> Self {
+        Self { total, pass: 0, next: 0, stride: (total / SAMPLE).max(1), missed: 0, incoming: Vec::new() }
+    }
+
+    /// Nodes still to be checked, if every pass is needed.
+    pub(super) fn remaining(&self) -> u32 {
+        if self.pass > FULL_PASSES {
+            return 0;
+        }
+        let passes = u64::from(FULL_PASSES - self.pass) * u64::from(self.total);
+        let rest = u64::from((self.total - self.next).div_ceil(self.stride)) + passes;
+        rest.min(u64::from(u32::MAX / 4)) as u32
+    }
+
+    /// Moves on; the next pass starts only when this one missed more than a node in two thousand.
+    fn advance(&mut self) {
+        self.next = self.next.saturating_add(self.stride).min(self.total);
+        if self.next == self.total {
+            let enough = u64::from(self.missed) * u64::from(self.stride) * 2_000 <= u64::from(self.total);
+            self.pass = if enough { FULL_PASSES + 1 } else { self.pass + 1 };
+            (self.next, self.stride, self.missed) = (0, 1, 0);
+        }
+    }
+}
+
 impl GraphBuilder {
     /// Checks one node, in the order of offsets.
     #[inline(always)]
     pub(super) fn check_next<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>) {
-        if self.checked == 0 {
+        if self.check.incoming.is_empty() {
             self.count_incoming();
         }
-        let node = self.checked;
-        self.checked += 1;
-        if self.incoming[node as usize] as usize >= crate::hnsw::tune::get(3) {
-            return;
+        let node = self.check.next;
+        let ef = self.default_ef(space);
+        let own = self.search_near(simd, space, node, ef);
+        let found = &self.scratch.found;
+        // As many that are as near as the node itself (equal rows; longer ones by inner product) leave it no place.
+        let crowded_out = found.len() == ef && found.last().is_some_and(|worst| worst.key() <= own);
+        if !crowded_out && found.iter().all(|met| met.offset() != node) {
+            self.check.missed += 1;
+            self.make_findable(node);
         }
-        self.search_near(simd, space, node, self.default_ef(space));
-        if self.scratch.found.iter().any(|met| met.offset() == node) {
-            return;
-        }
-        let free =
-            self.scratch.found.iter().find(|met| self.lists.list(met.offset(), 0).0.len() < self.params.m0 as usize);
-        if let Some(from) = free.copied() {
-            self.lists.append(from.offset(), 0, Met::new(from.key(), node));
-            self.incoming[node as usize] += 1;
-            return;
-        }
-        // Give up the farthest link to a node that several others link to.
+        self.check.advance();
+    }
+
+    /// Links a node from the nearest of those that its search found: into a free slot, else in place of the link whose
+    /// target has the most others.
+    fn make_findable(&mut self, node: u32) {
+        let incoming = &mut self.check.incoming;
         for from in &self.scratch.found {
-            let (links, keys) = self.lists.list(from.offset(), 0);
-            let spare = (0..links.len()).filter(|&slot| self.incoming[links[slot] as usize] > 4);
-            let Some(slot) = spare.max_by(|&a, &b| keys[a].total_cmp(&keys[b]).then(a.cmp(&b))) else { continue };
-            self.incoming[links[slot] as usize] -= 1;
-            self.incoming[node as usize] += 1;
-            let (from, met) = (from.offset(), Met::new(from.key(), node));
-            self.lists.replace(from, 0, slot, met);
-            return;
+            if self.lists.append(from.offset(), 0, Met::new(from.key(), node)) {
+                incoming[node as usize] += 1;
+                return;
+            }
+        }
+        let mut most = (1, None);
+        for from in &self.scratch.found {
+            for (slot, &link) in self.lists.list(from.offset(), 0).0.iter().enumerate() {
+                if incoming[link as usize] > most.0 {
+                    most = (incoming[link as usize], Some((*from, slot, link)));
+                }
+            }
+        }
+        if let Some((from, slot, link)) = most.1 {
+            incoming[link as usize] -= 1;
+            incoming[node as usize] += 1;
+            self.lists.replace(from.offset(), 0, slot, Met::new(from.key(), node));
         }
     }
 
     fn count_incoming(&mut self) {
-        self.incoming.clear();
-        self.incoming.resize(self.lists.graph.len(), 0);
-        for &link in self.lists.graph.links0.iter().filter(|&&link| link != NONE) {
-            self.incoming[link as usize] += 1;
+        let graph = &self.lists.graph;
+        self.check.incoming.resize(graph.len(), 0);
+        for &link in graph.links0.iter().filter(|&&link| link != NONE) {
+            self.check.incoming[link as usize] += 1;
         }
     }
 
-    /// Searches level 0 near a stored row, as a user's search would; leaves the answer in `found`.
+    /// Searches level 0 near a stored row, as a user's search would; leaves the answer in `found` and returns the key
+    /// that the row itself has.
     #[inline(always)]
-    fn search_near<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, ef: usize) {
+    fn search_near<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, ef: usize) -> f32 {
         let BuildScratch { walk, pool, found, unit, .. } = &mut self.scratch;
         let view = self.lists.graph.view();
         let probe = Probe::stored(space, node, unit);
@@ -76,6 +131,9 @@ impl GraphBuilder {
         walk.search_level(simd, &view, space, probe, 0, pool);
         found.clear();
         found.extend(pool.results());
+        let mut own = [0.0];
+        probe.score_offsets(simd, space, &[node], &mut own);
+        own[0]
     }
 
     /// Links every node in that a walk from the entry point does not meet.

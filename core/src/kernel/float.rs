@@ -62,7 +62,10 @@ pub(crate) fn sum_one<S: Simd, P: Pairwise>(simd: S, query: &[f32], row: &[f32])
 #[inline(always)]
 pub(crate) fn sum_many<S: Simd, P: Pairwise, const R: usize>(simd: S, query: &[f32], rows: [&[f32]; R]) -> [f32; R] {
     let width = S::f32s::LEN;
-    let rows = rows.map(|row| &row[..query.len()]);
+    let mut rows = rows;
+    for row in &mut rows {
+        *row = &row[..query.len()];
+    }
     let mut sums = [0.0; R];
     let mut at = 0;
     if query.len() >= width {

@@ -6,9 +6,13 @@
 //!
 //! Invariant: the value computed for a row depends on the two rows and the level only, not on the rows scored beside it.
 
+#![allow(clippy::inline_always, reason = "code below a dispatch is compiled for its instructions only when inlined")]
+
 mod float;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use float::{Dot, Pairwise, SquaredL2, sum_many, sum_one};
 

@@ -6,5 +6,5 @@
 mod record;
 mod stamper;
 
-pub use record::{Entry, Record, RequestId, WriteBatch, encode_writes, split_frame};
+pub use record::{Entry, Record, RequestId, WriteBatch, encode_writes};
 pub use stamper::{MAX_CLOCK_LEAD_MS, RESERVATION, Stamper};

@@ -90,8 +90,7 @@ pub fn encode_writes<'a>(
     has_terms: bool,
     entries: impl ExactSizeIterator<Item = (&'a PointId, Option<(&'a [f32], f32, &'a [u8])>)>,
 ) -> Vec<u8> {
-    let row = if entries.len() > 0 { dimension * 4 + 64 } else { 0 };
-    let mut out = Vec::with_capacity(64 + entries.len() * row);
+    let mut out = Vec::with_capacity(64);
     out.put_u64(0);
     out.put_u64(lsn.0);
     out.put_u8(KIND_WRITES);
@@ -124,20 +123,6 @@ pub fn encode_writes<'a>(
     out[..4].copy_from_slice(&len.to_le_bytes());
     out[4..8].copy_from_slice(&crc.to_le_bytes());
     out
-}
-
-/// Splits the first record off a run of records: its whole frame, and what follows.
-///
-/// # Errors
-/// `Corrupted` when the frame is cut short. The checksum is not looked at: [`Record::decode`] does that.
-pub fn split_frame(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
-    let len = Reader::new(bytes).u32("a record's length")? as usize;
-    bytes.split_at_checked(PREFIX.saturating_add(len)).ok_or_else(|| {
-        Error::corrupted(format!(
-            "a record of {len} bytes is cut short: {} are left",
-            bytes.len().saturating_sub(PREFIX)
-        ))
-    })
 }
 
 impl<'a> Record<'a> {
@@ -186,6 +171,11 @@ impl<'a> WriteBatch<'a> {
         Ok(batch)
     }
 
+    /// Whether puts carry the metric's term.
+    pub const fn has_terms(&self) -> bool {
+        self.has_terms
+    }
+
     /// How many entries the batch has.
     pub const fn len(&self) -> usize {
         self.count
@@ -225,7 +215,6 @@ impl<'a> WriteBatch<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
     fn sample() -> Vec<u8> {
         let ids = [PointId::Int(7), PointId::string("seven").unwrap(), PointId::Int(u64::MAX)];
@@ -249,16 +238,6 @@ mod tests {
         assert!(matches!(&entries[1].1, Entry::Delete { id } if *id == PointId::string("seven").unwrap()));
         let Entry::Put { vector, .. } = &entries[2].1 else { panic!("a put") };
         assert_eq!(*vector, [3.0_f32, 4.0].map(f32::to_le_bytes).concat());
-    }
-
-    #[test]
-    fn records_are_split_from_a_run() {
-        let (a, run) = (sample(), [sample(), sample(), vec![1, 0, 0]].concat());
-        let (first, rest) = split_frame(&run).unwrap();
-        assert_eq!(first, a);
-        let (second, rest) = split_frame(rest).unwrap();
-        assert_eq!(second, a);
-        assert!(split_frame(rest).is_err(), "a torn tail");
     }
 
     #[test]

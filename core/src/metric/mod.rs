@@ -2,10 +2,10 @@
 //!
 //! | metric | distance | ranking key (f32, lower is nearer) | term kept per row |
 //! |---|---|---|---|
-//! | `l2` | \|q-v\| | \|q-v\|² | - |
-//! | `cosine` | 1 - q·v / (\|q\| \|v\|) | -(q̂·v) t_v | t = 1/\|v\| |
-//! | `dot` | -(q·v) | -(q·v) | - |
-//! | `poincare` | 2 asinh(√(\|q-v\|² a_q a_v)) | \|q-v\|² a_q a_v | a = 1/(1-\|v\|²) |
+//! | l2 | \|q-v\| | \|q-v\|² | - |
+//! | cosine | 1 - q·v / (\|q\| \|v\|) | -q·v / \|q\| * t(v) | t(v) = 1/\|v\| |
+//! | dot | -q·v | -q·v | - |
+//! | poincare | 2 asinh √(\|q-v\|² a(q) a(v)) | \|q-v\|² a(q) a(v) | a(v) = 1/(1-\|v\|²) |
 //!
 //! The poincare form equals arcosh(1 + 2\|q-v\|² / ((1-\|q\|²)(1-\|v\|²))) (Nickel & Kiela, 2017) and keeps its digits
 //! for near points. Its term is computed in f64 from the caller's values, before they are rounded, and travels with the
@@ -13,6 +13,8 @@
 //!
 //! Keys are monotone in the distance for one query, so they may be compared between segments. Distances are computed in
 //! f64 from the stored f32 rows and terms.
+
+#![allow(clippy::inline_always, reason = "code below a dispatch is compiled for its instructions only when inlined")]
 
 mod query;
 mod score;
@@ -87,7 +89,9 @@ impl Metric {
     /// `Unsupported` for a number of a later version.
     pub fn from_code(code: u8) -> Result<Self> {
         let all = [Self::L2, Self::Cosine, Self::Dot, Self::Poincare];
-        all.get(usize::from(code)).copied().ok_or_else(|| Error::unsupported(format!("metric {code} is of a later version")))
+        all.get(usize::from(code))
+            .copied()
+            .ok_or_else(|| Error::unsupported(format!("metric {code} is of a later version")))
     }
 
     /// Whether every stored row carries a term besides its components.

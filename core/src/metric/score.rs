@@ -67,8 +67,18 @@ impl<'a> Probe<'a> {
     }
 
     /// Keys of the rows at the given offsets.
-    #[inline(always)]
+    ///
+    /// Never inlined: one copy for each instruction set instead of one for each caller, at the price of a call a batch.
+    #[inline(never)]
     pub(crate) fn score_offsets<S: Simd>(self, simd: S, space: &VectorSpace<'_>, offsets: &[u32], keys: &mut [f32]) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.gather_keys(simd, space, offsets, keys),
+        );
+    }
+
+    #[inline(always)]
+    fn gather_keys<S: Simd>(self, simd: S, space: &VectorSpace<'_>, offsets: &[u32], keys: &mut [f32]) {
         match space.metric {
             Metric::L2 | Metric::Poincare => gather::<S, SquaredL2>(simd, self.row, space, offsets, keys),
             Metric::Cosine | Metric::Dot => gather::<S, Dot>(simd, self.row, space, offsets, keys),
@@ -78,7 +88,7 @@ impl<'a> Probe<'a> {
                 *key *= self.scale * space.terms[offset as usize];
             }
         } else if space.metric == Metric::Dot {
-            keys.iter_mut().for_each(|key| *key = -*key);
+            negate(keys);
         }
     }
 
@@ -95,7 +105,7 @@ impl<'a> Probe<'a> {
                 *key *= self.scale * term;
             }
         } else if space.metric == Metric::Dot {
-            keys.iter_mut().for_each(|key| *key = -*key);
+            negate(keys);
         }
     }
 }
@@ -105,7 +115,11 @@ fn gather<S: Simd, P: Pairwise>(simd: S, probe: &[f32], space: &VectorSpace<'_>,
     let (fours, rest) = offsets.as_chunks::<4>();
     let (key_fours, key_rest) = keys.as_chunks_mut::<4>();
     for (four, keys) in fours.iter().zip(key_fours) {
-        *keys = sum_many::<S, P, 4>(simd, probe, four.map(|offset| space.row(offset)));
+        *keys = sum_many::<S, P, 4>(
+            simd,
+            probe,
+            [space.row(four[0]), space.row(four[1]), space.row(four[2]), space.row(four[3])],
+        );
     }
     for (&offset, key) in rest.iter().zip(key_rest) {
         *key = sum_one::<S, P>(simd, probe, space.row(offset));
@@ -125,6 +139,12 @@ fn scan<S: Simd, P: Pairwise>(simd: S, probe: &[f32], space: &VectorSpace<'_>, f
     }
     for (row, key) in rows.chunks_exact(d).skip(key_rest_start(rows.len(), d)).zip(key_rest) {
         *key = sum_one::<S, P>(simd, probe, row);
+    }
+}
+
+fn negate(keys: &mut [f32]) {
+    for key in keys {
+        *key = -*key;
     }
 }
 

@@ -36,10 +36,6 @@ pub struct Manifest {
     pub seed: u64,
     /// Log records up to this number have their effects in the segments and bitmaps.
     pub sealed_through: u64,
-    /// Rises with every flip.
-    pub generation: u64,
-    /// The newest hybrid logical time in the segments.
-    pub newest_hlc: u64,
     /// The live segments, oldest first.
     pub segments: Vec<ManifestSegment>,
 }

@@ -14,7 +14,7 @@ use crate::bytes::{Reader, cast};
 use crate::error::{Error, Result};
 use crate::hnsw::{GraphParts, GraphView};
 use crate::metadata::MetadataRef;
-use crate::metric::{Metric, VectorSpace};
+use crate::metric::{Metric, VectorSpace, validate_f32};
 use crate::types::{IdKey, Offset, PointId, SegmentId, Stamp};
 
 use super::Tombstone;
@@ -298,9 +298,7 @@ impl Segment {
             let range = self.item(&self.ranges.metadata_ends, offset as usize);
             crate::metadata::Metadata::from_bytes(&self.section::<u8>(&self.ranges.metadata)[range])?;
         }
-        if self.space().rows.iter().any(|x| !x.is_finite()) || self.space().terms.iter().any(|x| !x.is_finite()) {
-            return Err(Error::corrupted("a segment holds a vector that is not finite"));
-        }
+        self.check_vectors()?;
         let mut last = None;
         for at in 0..self.tombstone_count() as usize {
             let (tombstone, _) = self.tombstone(at)?;
@@ -309,7 +307,32 @@ impl Segment {
             }
             last = Some(tombstone.key);
         }
+        let stamps = self.section::<Stamp>(&self.ranges.stamps).iter().map(|s| s.hlc);
+        let newest = stamps.chain(self.tombstones().map(|t| t.stamp.hlc)).max().unwrap_or(0);
+        if newest != self.newest_hlc() {
+            return Err(Error::corrupted(format!("the newest time is {newest}, the table says {}", self.newest_hlc())));
+        }
         GraphView::new(self.graph_parts()).map(|_| ())
+    }
+
+    /// Checks what a write would have checked: searching relies on keys that are finite.
+    fn check_vectors(&self) -> Result<()> {
+        let space = self.space();
+        for offset in 0..self.len() {
+            // A row near the rim may have norm 1 once it is rounded: its term, taken before, says that it was inside.
+            let as_if = if self.metric == Metric::Poincare { Metric::L2 } else { self.metric };
+            let expected = validate_f32(as_if, self.dimension(), space.row(offset))
+                .map_err(|e| Error::corrupted(format!("point {offset} of a segment: {}", e.message())))?;
+            let term = space.term(offset);
+            let fits = match self.metric {
+                Metric::Poincare => term.is_finite() && term >= 1.0,
+                _ => (term / expected - 1.0).abs() < 1e-3,
+            };
+            if !fits {
+                return Err(Error::corrupted(format!("point {offset} of a segment has term {term}")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -66,8 +66,14 @@ fn widen(half: u16) -> f64 {
 
 #[test]
 fn halves_are_widened_exactly() {
-    assert_eq!(
-        [0x3c00, 0xc000, 0x0001, 0x3555, 0x7bff].map(widen),
-        [1.0, -2.0, 5.960_464_477_539_063e-8, 0.333_251_953_125, 65504.0]
-    );
+    let cases = [
+        (0x3c00, 1.0),
+        (0xc000, -2.0),
+        (0x0001, 5.960_464_477_539_063e-8),
+        (0x3555, 0.333_251_953_125),
+        (0x7bff, 65504.0),
+    ];
+    for (half, expected) in cases {
+        assert!(widen(half).total_cmp(&expected).is_eq(), "{half:#x}");
+    }
 }

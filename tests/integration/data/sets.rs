@@ -51,10 +51,8 @@ impl Set {
             if has_metadata { columns.iter().map(|path| npy::read(path)).collect() } else { Vec::new() };
         let rows: Vec<usize> = (0..self.base.rows()).collect();
         for chunk in rows.chunks(10_000) {
-            let metadata: Vec<Metadata> = match has_metadata {
-                true => chunk.iter().map(|&row| describe(&columns, row)).collect(),
-                false => Vec::new(),
-            };
+            let metadata: Vec<Metadata> =
+                if has_metadata { chunk.iter().map(|&row| describe(&columns, row)).collect() } else { Vec::new() };
             let values = &self.base.values[chunk[0] * self.base.columns..][..chunk.len() * self.base.columns];
             let ids = ids(chunk[0] as u64, chunk.len());
             if self.metric == Metric::Poincare {

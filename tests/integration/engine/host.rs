@@ -85,10 +85,10 @@ impl Host {
             Ok(Arc::new(Segment::open(id, self.storage.segment(&self.tenant, SPACE, id)?, Checks::All)?))
         });
         self.collection = Collection::open(&manifest, &segments.collect::<Result<Vec<_>>>()?)?;
-        for record in self.storage.log(&self.tenant, SPACE, self.collection.sealed_through())? {
-            self.collection.replay(&record)?;
-        }
-        self.stamper = Stamper::new(1, self.collection.newest_hlc().max(self.stamper.last_hlc()), self.reserved);
+        let log = self.storage.log(&self.tenant, SPACE, self.collection.sealed_through())?;
+        self.collection.replay(log.iter().map(Vec::as_slice))?;
+        self.stamper = Stamper::new(1, self.collection.newest_hlc(), self.reserved);
+        self.now_ms -= 10; // the clock may have been set back meanwhile
         Ok(())
     }
 
