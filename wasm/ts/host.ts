@@ -170,10 +170,13 @@ export class EngineHost {
     });
   }
 
-  /** Answers those who wait for something that is sealed by now. */
+  /** Those who wait for something that is sealed by now. */
+  #sealed(engine: Engine): Waiter[] {
+    return [...this.#waiters].filter((waiter) => engine.sealedThrough(waiter.handle) >= waiter.through);
+  }
+
   #settle(engine: Engine): void {
-    for (const waiter of this.#waiters) {
-      if (engine.sealedThrough(waiter.handle) < waiter.through) continue;
+    for (const waiter of this.#sealed(engine)) {
       this.#waiters.delete(waiter);
       waiter.resolve(undefined);
     }
@@ -205,7 +208,8 @@ export class EngineHost {
         const isBusy = performance.now() - this.#lastRequest < BUSY_WINDOW_MS;
         const more = await engine.work(isBusy ? BUSY_SLICE_MS : IDLE_SLICE_MS);
         if (this.#engine === undefined) return;
-        this.#report(engine, !more);
+        // Whoever waits for the end hears of the end before it is answered.
+        this.#report(engine, !more || this.#sealed(engine).length > 0);
         this.#settle(engine);
         if (!more) return;
       }

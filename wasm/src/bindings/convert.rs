@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 64;
 
 /// An error as it crosses.
 pub(super) fn js_error(error: &Error) -> JsValue {
-    object([
+    object(&[
         ("code", error.kind().code().into()),
         ("message", error.message().into()),
         ("retryable", error.is_retryable().into()),
@@ -27,10 +27,10 @@ pub(super) fn js_error(error: &Error) -> JsValue {
 }
 
 /// A plain object with these properties.
-pub(super) fn object<const N: usize>(properties: [(&str, JsValue); N]) -> JsValue {
+pub(super) fn object(properties: &[(&str, JsValue)]) -> JsValue {
     let out = Object::new();
     for (key, value) in properties {
-        set(&out, key, &value);
+        set(&out, key, value);
     }
     out.into()
 }
@@ -46,13 +46,17 @@ pub(super) fn property(object: &JsValue, key: &str) -> Option<JsValue> {
     (!value.is_undefined() && !value.is_null()).then_some(value)
 }
 
+/// A whole number within a range; whoever checked that may cast.
+fn whole(number: f64, most: f64) -> bool {
+    number.fract() == 0.0 && (0.0..=most).contains(&number)
+}
+
 /// An optional whole number within a u32.
+#[allow(clippy::cast_sign_loss, reason = "checked")]
 pub(super) fn optional_u32(object: &JsValue, key: &str) -> Result<Option<u32>> {
     let Some(value) = property(object, key) else { return Ok(None) };
     match value.as_f64() {
-        Some(number) if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) => {
-            Ok(Some(number as u32))
-        }
+        Some(number) if whole(number, f64::from(u32::MAX)) => Ok(Some(number as u32)),
         _ => Err(Error::invalid_argument(format!("`{key}` is a whole number, not {}", describe(&value)))),
     }
 }
@@ -78,12 +82,13 @@ fn as_text(number: &JsValue) -> String {
     number.to_string_with_radix(10).map(String::from).unwrap_or_default()
 }
 
+#[allow(clippy::cast_sign_loss, reason = "checked")]
 pub(super) fn to_id(value: &JsValue) -> Result<PointId> {
     if let Some(text) = value.as_string() {
         return PointId::string(&text);
     }
     if let Some(number) = value.as_f64() {
-        if number.fract() == 0.0 && (0.0..=MAX_SAFE).contains(&number) {
+        if whole(number, MAX_SAFE) {
             return Ok(PointId::Int(number as u64));
         }
         return Err(Error::invalid_argument(format!(
@@ -184,8 +189,8 @@ fn to_map(object: &Object, depth: usize) -> Result<BTreeMap<String, Value>> {
             continue;
         }
         let key = key.as_string().unwrap_or_default();
-        let inner = to_value(&value, depth + 1)
-            .map_err(|e| Error::new(e.kind(), format!("`{key}`: {}", e.message())))?;
+        let inner =
+            to_value(&value, depth + 1).map_err(|e| Error::new(e.kind(), format!("`{key}`: {}", e.message())))?;
         map.insert(key, inner);
     }
     Ok(map)
@@ -219,7 +224,7 @@ pub(super) fn from_value(value: &Value) -> JsValue {
             for (key, value) in map {
                 // `Reflect.set` on `__proto__` would change the prototype instead of adding a property.
                 if key == "__proto__" {
-                    let property = object([
+                    let property = object(&[
                         ("value", from_value(value)),
                         ("enumerable", true.into()),
                         ("configurable", true.into()),

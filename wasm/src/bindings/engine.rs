@@ -75,13 +75,14 @@ impl Engine {
     pub fn collection(&self, name: String, options: JsValue) -> Promise {
         let (database, handles) = (Rc::clone(&self.database), Rc::clone(&self.handles));
         promise(async move {
-            let collection = match options.is_undefined() || options.is_null() {
-                true => database.collection(&name).await?,
-                false => database.collection_or_create(parse_config(&name, &options)?).await?,
+            let collection = if options.is_undefined() || options.is_null() {
+                database.collection(&name).await?
+            } else {
+                database.collection_or_create(parse_config(&name, &options)?).await?
             };
             let snapshot = collection.snapshot();
             let config = snapshot.config();
-            Ok(object([
+            Ok(object(&[
                 ("handle", handle_of(&handles, collection).into()),
                 ("dimension", (config.dimension as u32).into()),
                 ("metric", config.metric.as_str().into()),
@@ -97,7 +98,7 @@ impl Engine {
             for name in database.names() {
                 let snapshot = database.collection(&name).await?.snapshot();
                 let config = snapshot.config();
-                list.push(&object([
+                list.push(&object(&[
                     ("name", name.into()),
                     ("dimension", (config.dimension as u32).into()),
                     ("metric", config.metric.as_str().into()),
@@ -126,7 +127,7 @@ impl Engine {
     ) -> Promise {
         let (database, collection) = (Rc::clone(&self.database), self.at(handle));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
             let (ids, metadata, vectors) = (to_ids(&ids)?, to_metadata(&metadata)?, OwnedVectors::from_js(&vectors)?);
             let batch = UpsertBatch { ids: &ids, vectors: vectors.view(), metadata: &metadata };
             Ok(database.upsert(&collection, &batch, durability).await?.0.into())
@@ -137,7 +138,7 @@ impl Engine {
     pub fn delete(&self, handle: u32, ids: Array, durability: Option<String>) -> Promise {
         let (database, collection) = (Rc::clone(&self.database), self.at(handle));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
             database.delete(&collection, &to_ids(&ids)?, durability).await.map(deleted)
         })
     }
@@ -147,13 +148,13 @@ impl Engine {
     pub fn delete_where(&self, handle: u32, filter: JsValue, durability: Option<String>) -> Promise {
         let (database, collection) = (Rc::clone(&self.database), self.at(handle));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability)?);
+            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
             database.delete_where(&collection, &to_filter(&filter)?, durability).await.map(deleted)
         })
     }
 
     /// Points by id, in columns: `{ found, metadata, vectors }`.
-    pub fn get(&self, handle: u32, ids: Array) -> JsResult<JsValue> {
+    pub fn get(&self, handle: u32, ids: &Array) -> JsResult<JsValue> {
         let snapshot = cross(self.at(handle))?.snapshot();
         let (found, metadata, mut vectors) = (Array::new(), Array::new(), Vec::new());
         for id in ids.iter() {
@@ -166,18 +167,18 @@ impl Engine {
             vectors.extend_from_slice(&point.vector);
         }
         let vectors = Float32Array::from(vectors.as_slice());
-        Ok(object([("found", found.into()), ("metadata", metadata.into()), ("vectors", vectors.into())]))
+        Ok(object(&[("found", found.into()), ("metadata", metadata.into()), ("vectors", vectors.into())]))
     }
 
     /// Searches, in columns: `{ ids, distances, metadata?, vectors? }`.
-    pub fn search(&self, handle: u32, vector: JsValue, options: JsValue) -> JsResult<JsValue> {
-        cross(self.at(handle).and_then(|collection| search(&collection, &vector, &options)))
+    pub fn search(&self, handle: u32, vector: &JsValue, options: &JsValue) -> JsResult<JsValue> {
+        cross(self.at(handle).and_then(|collection| search(&collection, vector, options)))
     }
 
     /// How many points match.
-    pub fn count(&self, handle: u32, filter: JsValue) -> JsResult<f64> {
+    pub fn count(&self, handle: u32, filter: &JsValue) -> JsResult<f64> {
         let collection = cross(self.at(handle))?;
-        let filter = cross(to_filter(&filter))?;
+        let filter = cross(to_filter(filter))?;
         Ok(collection.snapshot().count(&filter) as f64)
     }
 
@@ -207,7 +208,7 @@ impl Engine {
     /// How far the indexing of each open collection is.
     pub fn progress(&self) -> JsValue {
         let progress = self.database.progress().into_iter().map(|one| {
-            object([
+            object(&[
                 ("collection", one.collection.into()),
                 ("indexed", (one.indexed as f64).into()),
                 ("pending", (one.pending as f64).into()),
@@ -232,7 +233,7 @@ impl Engine {
     /// What went in and out of the store.
     pub fn storage(&self) -> JsValue {
         let counters = self.database.counters();
-        object([
+        object(&[
             ("bytesRead", (counters.bytes_read as f64).into()),
             ("bytesWritten", (counters.bytes_written as f64).into()),
             ("bytesStored", (counters.bytes_stored as f64).into()),
@@ -250,15 +251,15 @@ impl Engine {
         let (manifest, segments) = self.database.export(&collection);
         let segments = segments.iter().map(|segment| {
             let bytes = Uint8Array::from(segment.bytes());
-            object([("id", segment.id().to_string().into()), ("bytes", bytes.into())])
+            object(&[("id", segment.id().to_string().into()), ("bytes", bytes.into())])
         });
         let segments: Array = segments.collect();
-        Ok(object([("manifest", Uint8Array::from(manifest.as_slice()).into()), ("segments", segments.into())]))
+        Ok(object(&[("manifest", Uint8Array::from(manifest.as_slice()).into()), ("segments", segments.into())]))
     }
 
     /// Makes a collection of exported bytes.
     #[wasm_bindgen(js_name = importCollection)]
-    pub fn import_collection(&self, name: String, manifest: Uint8Array, segments: Array) -> Promise {
+    pub fn import_collection(&self, name: String, manifest: Uint8Array, segments: &Array) -> Promise {
         let database = Rc::clone(&self.database);
         let segments: Vec<Vec<u8>> = segments.iter().map(|bytes| Uint8Array::new(&bytes).to_vec()).collect();
         promise(async move {
@@ -281,7 +282,8 @@ impl Engine {
 
     fn at(&self, handle: u32) -> Result<Rc<OpenCollection>> {
         let collection = self.handles.borrow().get(handle as usize).cloned();
-        let collection = collection.ok_or_else(|| Error::internal(format!("there is no collection handle {handle}")))?;
+        let collection =
+            collection.ok_or_else(|| Error::internal(format!("there is no collection handle {handle}")))?;
         collection.check()?;
         Ok(collection)
     }
@@ -330,15 +332,17 @@ fn parse_durability(name: &str) -> Result<Durability> {
     }
 }
 
-fn parse_optional_durability(name: Option<String>) -> Result<Option<Durability>> {
-    name.as_deref().map(parse_durability).transpose()
+fn parse_optional_durability(name: Option<&str>) -> Result<Option<Durability>> {
+    name.map(parse_durability).transpose()
 }
 
 fn parse_config(name: &str, options: &JsValue) -> Result<CollectionConfig> {
     if let Some(quantization) = property(options, "quantization") {
         match quantization.as_string().as_deref() {
             Some("none") => {}
-            Some("scalar_i8") => return Err(Error::unsupported("quantization `scalar_i8` is not built yet; use `none`")),
+            Some("scalar_i8") => {
+                return Err(Error::unsupported("quantization `scalar_i8` is not built yet; use `none`"));
+            }
             _ => {
                 let given = describe(&quantization);
                 return Err(Error::invalid_argument(format!("quantization is `none` or `scalar_i8`, not {given}")));
@@ -358,7 +362,7 @@ fn parse_config(name: &str, options: &JsValue) -> Result<CollectionConfig> {
 }
 
 fn deleted((count, lsn): (usize, Lsn)) -> JsValue {
-    object([("deleted", (count as f64).into()), ("lsn", lsn.0.into())])
+    object(&[("deleted", (count as f64).into()), ("lsn", lsn.0.into())])
 }
 
 fn search(collection: &OpenCollection, vector: &JsValue, options: &JsValue) -> Result<JsValue> {
@@ -390,7 +394,7 @@ fn search(collection: &OpenCollection, vector: &JsValue, options: &JsValue) -> R
         let rows: Vec<f32> = outcome.hits.iter().flat_map(|hit| snapshot.hit_vector(hit)).copied().collect();
         vectors = Float32Array::from(rows.as_slice()).into();
     }
-    Ok(object([
+    Ok(object(&[
         ("ids", ids.into()),
         ("distances", Float64Array::from(distances.as_slice()).into()),
         ("metadata", metadata),
@@ -406,7 +410,7 @@ fn stats(collection: &OpenCollection) -> JsValue {
         .segments()
         .iter()
         .map(|sealed| {
-            object([
+            object(&[
                 ("id", sealed.segment.id().to_string().into()),
                 ("points", sealed.segment.len().into()),
                 ("live", sealed.live.live().into()),
@@ -420,7 +424,7 @@ fn stats(collection: &OpenCollection) -> JsValue {
         let waiting = engine.newest_lsn().0 - engine.sealed_through().0;
         (engine.memtable_bytes(), engine.tombstone_count(), waiting, engine.graph_insertions())
     });
-    object([
+    object(&[
         ("name", collection.name().into()),
         ("dimension", (config.dimension as u32).into()),
         ("metric", config.metric.as_str().into()),

@@ -17,8 +17,9 @@ extern "C" {
 pub(super) struct JsEnvironment;
 
 impl Clock for JsEnvironment {
+    #[allow(clippy::cast_sign_loss, reason = "a float becomes zero when it is negative")]
     fn now_ms(&self) -> u64 {
-        js_sys::Date::now().max(0.0) as u64
+        js_sys::Date::now() as u64
     }
 }
 

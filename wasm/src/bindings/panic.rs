@@ -18,7 +18,8 @@ pub fn on_panic(listener: js_sys::Function) {
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let message = JsValue::from_str(&info.to_string());
-            let listeners = LISTENERS.with(|cell| cell.try_borrow().map(|listeners| listeners.clone()).unwrap_or_default());
+            let listeners =
+                LISTENERS.with(|cell| cell.try_borrow().map(|listeners| listeners.clone()).unwrap_or_default());
             for listener in listeners {
                 let _ = listener.call1(&JsValue::UNDEFINED, &message);
             }

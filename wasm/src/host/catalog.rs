@@ -125,9 +125,6 @@ impl<K: Kv> Database<K> {
         }
         let collection = OpenCollection::new(space, name, Collection::open(&manifest, &segments)?);
         self.replay_log(&collection, Lsn(manifest.sealed_through)).await?;
-        let newest_hlc = collection.engine.borrow().newest_hlc();
-        let stamp = hyperspace_core::types::Stamp { hlc: newest_hlc, writer: 0, cseq: 0 };
-        self.stamper.borrow_mut().observe(stamp);
         self.spaces.borrow_mut().insert(name.to_owned(), (space, Entry::Open(Rc::clone(&collection))));
         Ok(collection)
     }
@@ -221,11 +218,7 @@ impl<K: Kv> Database<K> {
         }
         let collection = Collection::open(&manifest, &opened)?;
         let space = self.add_space(name.as_str(), &collection.manifest().encode(), &opened).await?;
-        self.stamper.borrow_mut().observe(hyperspace_core::types::Stamp {
-            hlc: collection.newest_hlc(),
-            writer: 0,
-            cseq: 0,
-        });
+        self.observe(collection.newest_hlc());
         let open = OpenCollection::new(space, name.as_str(), collection);
         self.spaces.borrow_mut().insert(name.as_str().to_owned(), (space, Entry::Open(open)));
         Ok(())

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use hyperspace_core::collection::{Applied, Prepared};
 use hyperspace_core::error::{Error, Result};
-use hyperspace_core::log::Record;
 use hyperspace_core::types::Lsn;
 
 use super::database::{Database, Entry, OpenCollection};
@@ -66,7 +65,8 @@ impl<K: Kv> Database<K> {
     async fn lead(&self) {
         let held = self.writing.hold().await;
         let group = self.next_group();
-        let (group, dropped): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| !waiting.collection.dropped.get());
+        let (group, dropped): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|waiting| !waiting.collection.dropped.get());
         for waiting in dropped {
             waiting.slot.fill(Turn::Done(waiting.collection.check().map(|()| Applied::default())));
         }
@@ -154,22 +154,19 @@ impl<K: Kv> Database<K> {
         let mut assembly = LogAssembly::default();
         let (_, to) = space_range(collection.space);
         let mut from = log_from(collection.space, after);
-        let mut newest = None;
         loop {
             let rows = self.kv.range(Store::Wal, &from, &to, LOG_WINDOW).await?;
+            let mut records = Vec::new();
             for (key, blob) in &rows {
-                let Some(record) = assembly.take(key, blob)? else { continue };
-                collection.engine.borrow_mut().replay(&record)?;
-                newest = Some(record);
+                records.extend(assembly.take(key, blob)?);
             }
+            collection.engine.borrow_mut().replay(records.iter().map(Vec::as_slice))?;
             let Some((last, _)) = rows.last() else { break };
             from.clone_from(last);
             from.push(0);
         }
         assembly.finish()?;
-        if let Some(record) = newest {
-            self.stamper.borrow_mut().observe(Record::decode(&record)?.writes.first);
-        }
+        self.observe(collection.engine.borrow().newest_hlc());
         Ok(())
     }
 }

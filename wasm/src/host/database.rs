@@ -9,7 +9,7 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::{RESERVATION, Stamper};
 use hyperspace_core::port::{Clock, Entropy};
-use hyperspace_core::types::{Lsn, PointId, SpaceId};
+use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
 use std::sync::Arc;
 
 use super::commit::Waiting;
@@ -97,10 +97,10 @@ impl OpenCollection {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        match self.dropped.get() {
-            false => Ok(()),
-            true => Err(Error::not_found(format!("collection `{}` was deleted", self.name))),
+        if self.dropped.get() {
+            return Err(Error::not_found(format!("collection `{}` was deleted", self.name)));
         }
+        Ok(())
     }
 }
 
@@ -322,6 +322,11 @@ impl<K: Kv> Database<K> {
             self.write_identity(Identity { reserved, ..self.identity.get() }, Durability::Strict).await?;
             self.stamper.borrow_mut().reserve(reserved);
         }
+    }
+
+    /// Takes note of a time that stored writes carry, so that the next stamp is newer.
+    pub(super) fn observe(&self, hlc: u64) {
+        self.stamper.borrow_mut().observe(Stamp { hlc, ..Stamp::default() });
     }
 
     /// Stores the identity with the newest time; the caller holds the lock.

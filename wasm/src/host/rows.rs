@@ -173,7 +173,8 @@ pub(crate) fn decode_segment(blob: &Blob, what: &str) -> Result<(SegmentId, usiz
     let len = reader.u64("a length")?;
     let chunk = reader.u32("a chunk's size")? as usize;
     reader.finish(what)?;
-    let len = usize::try_from(len).map_err(|_| Error::limit_exceeded(format!("{what}: {len} bytes do not fit here")))?;
+    let len =
+        usize::try_from(len).map_err(|_| Error::limit_exceeded(format!("{what}: {len} bytes do not fit here")))?;
     if chunk == 0 {
         return Err(Error::corrupted(format!("{what}: chunks of no bytes")));
     }

@@ -8,9 +8,7 @@ use hyperspace_core::segment::{Checks, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId};
 
 use super::database::Database;
-use super::rows::{
-    CHUNK, SegmentState, chunk_key, chunk_range, decode_segment, encode_segment, segment_key,
-};
+use super::rows::{CHUNK, SegmentState, chunk_key, chunk_range, decode_segment, encode_segment, segment_key};
 use crate::kv::{Durability, FrameKind, Key, Kv, Store, decode_into, frame};
 
 /// Chunks written by one transaction: 4 MiB, so that no other tab waits long.

@@ -37,12 +37,12 @@ impl<T> Slot<T> {
 
     /// Waits for the value and takes it.
     pub(crate) async fn take(&self) -> T {
-        poll_fn(|cx| match self.inner.value.take() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                self.inner.waker.replace(Some(cx.waker().clone()));
-                Poll::Pending
+        poll_fn(|cx| {
+            if let Some(value) = self.inner.value.take() {
+                return Poll::Ready(value);
             }
+            self.inner.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
         })
         .await
     }

@@ -22,9 +22,18 @@ pub(super) struct RunningJob {
     covers: Lsn,
     /// Points that waited for a graph when the job began, if it is these it inserts.
     pending: usize,
-    /// The share of the work that is done.
-    done: f64,
+    /// How much of the work is left, and how much there was.
+    remaining: u32,
+    total: u32,
     step: u32,
+}
+
+impl RunningJob {
+    /// How many of the waiting points have their place in the graph, as a share of the work.
+    fn inserted(&self) -> usize {
+        let done = u64::from(self.total.saturating_sub(self.remaining));
+        (self.pending as u64 * done / u64::from(self.total.max(1))) as usize
+    }
 }
 
 /// How far the indexing of a collection is.
@@ -74,7 +83,7 @@ impl<K: Kv> Database<K> {
         open.map(|collection| {
             let snapshot = collection.snapshot();
             let inserted = match job.as_ref().filter(|job| Rc::ptr_eq(&job.collection, collection)) {
-                Some(job) => ((job.done * job.pending as f64) as usize).min(snapshot.pending()),
+                Some(job) => job.inserted().min(snapshot.pending()),
                 None => 0,
             };
             IndexProgress {
@@ -99,7 +108,7 @@ impl<K: Kv> Database<K> {
         let start = self.environment.elapsed_ms();
         loop {
             let progress = running.job.step(running.step)?;
-            running.done = 1.0 - f64::from(progress.remaining) / f64::from(progress.total.max(1));
+            (running.remaining, running.total) = (progress.remaining, progress.total);
             if progress.remaining == 0 {
                 return Ok(false);
             }
@@ -187,5 +196,13 @@ fn next_job_of(collection: &Rc<OpenCollection>) -> Option<RunningJob> {
         collection.sealed.set(collection.sealed.get().max(covers));
         return None;
     };
-    Some(RunningJob { collection: Rc::clone(collection), job, covers, pending, done: 0.0, step: FIRST_STEP })
+    Some(RunningJob {
+        collection: Rc::clone(collection),
+        job,
+        covers,
+        pending,
+        remaining: 1,
+        total: 1,
+        step: FIRST_STEP,
+    })
 }

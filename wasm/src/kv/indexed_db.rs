@@ -8,6 +8,8 @@
 //! `indexed_db_futures` says only "aborted" when the quota is exceeded, so the raw transaction's own error is read.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use hyperspace_core::error::{Error, Result};
@@ -15,6 +17,7 @@ use indexed_db_futures::KeyRange;
 use indexed_db_futures::database::Database;
 use indexed_db_futures::error as idb;
 use indexed_db_futures::internals::SystemRepr;
+use indexed_db_futures::object_store::ObjectStore;
 use indexed_db_futures::prelude::*;
 use indexed_db_futures::transaction::{Transaction, TransactionDurability, TransactionMode, TransactionOptions};
 use js_sys::Uint8Array;
@@ -26,8 +29,8 @@ use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
 /// Raised only to add a store; upgrading must be short, for it locks every tab out.
 const VERSION: u32 = 1;
 /// A transaction of small rows is over in milliseconds; one that hangs without an error was seen in Safari.
-const SMALL_LIMIT_MS: f64 = 5_000.0;
-const LARGE_LIMIT_MS: f64 = 30_000.0;
+const SMALL_LIMIT_MS: u32 = 5_000;
+const LARGE_LIMIT_MS: u32 = 30_000;
 const LARGE_BYTES: usize = 1 << 20;
 
 /// Why a transaction failed, by what to do about it.
@@ -41,11 +44,28 @@ enum Failure {
 }
 
 type Attempt<T> = std::result::Result<T, Failure>;
+type Work<'a> = Pin<Box<dyn Future<Output = Attempt<Answer>> + 'a>>;
+
+/// What a transaction gives. One type for all, so that trying again is compiled once.
+enum Answer {
+    Found(Vec<Option<Blob>>),
+    Rows(Vec<(Key, Blob)>),
+    Keys(Vec<Key>),
+    Done,
+}
+
+/// Why the database is not opened again.
+#[derive(Clone, Copy)]
+enum Closed {
+    ByUs,
+    /// Another context deletes or upgrades it: opening it again would create an empty one in its place.
+    ForOthers,
+}
 
 struct Link {
     name: String,
     connection: RefCell<Option<Database>>,
-    closed: Cell<bool>,
+    closed: Cell<Option<Closed>>,
 }
 
 /// A database of the browser's. See the module's header.
@@ -61,7 +81,7 @@ impl IndexedDb {
     /// `Unsupported` where there is no `IndexedDB`; `Unavailable` when the browser refuses, an older connection does
     /// not let go, or nothing answers in time; `LimitExceeded` when there is no room.
     pub async fn open(name: &str) -> Result<Self> {
-        let link = Link { name: name.into(), connection: RefCell::default(), closed: Cell::new(false) };
+        let link = Link { name: name.into(), connection: RefCell::default(), closed: Cell::new(None) };
         let this = Self { link: Rc::new(link) };
         match this.connect().await {
             Ok(_) => Ok(this),
@@ -70,8 +90,13 @@ impl IndexedDb {
     }
 
     async fn connect(&self) -> Attempt<Database> {
-        if self.link.closed.get() {
-            return Err(Failure::Final(Error::closed(format!("the database `{}` is closed", self.link.name))));
+        match self.link.closed.get() {
+            None => {}
+            Some(Closed::ByUs) => return Err(Failure::Final(Error::closed("the database is closed"))),
+            Some(Closed::ForOthers) => {
+                let message = "the database was closed, because another tab deletes or upgrades it";
+                return Err(Failure::Final(Error::closed(message)));
+            }
         }
         if let Some(open) = self.link.connection.borrow().as_ref() {
             return Ok(open.clone());
@@ -114,8 +139,9 @@ impl IndexedDb {
             database.close();
             if let Some(link) = link.upgrade() {
                 link.connection.borrow_mut().take();
-                // Who deletes the database wants it gone: opening it again would create an empty one in its place.
-                link.closed.set(link.closed.get() || asked_to_go);
+                if asked_to_go && link.closed.get().is_none() {
+                    link.closed.set(Some(Closed::ForOthers));
+                }
             }
         });
         Ok(())
@@ -128,10 +154,10 @@ impl IndexedDb {
     }
 
     /// Runs a transaction; once more on a fresh connection when the first was lost.
-    async fn attempt<T>(&self, limit: f64, work: impl AsyncFn(Database, bool) -> Attempt<T>) -> Result<T> {
+    async fn attempt<'a>(&self, limit: u32, work: &dyn Fn(Database, bool) -> Work<'a>) -> Result<Answer> {
         let mut retry = false;
         loop {
-            let failure = match self.once(limit, retry, &work).await {
+            let failure = match self.once(limit, retry, work).await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
@@ -139,18 +165,18 @@ impl IndexedDb {
                 return Err(self.report(failure).await);
             }
             self.drop_connection();
-            if retry || self.link.closed.get() {
+            if retry || self.link.closed.get().is_some() {
                 return Err(self.report(failure).await);
             }
             retry = true;
         }
     }
 
-    async fn once<T>(&self, limit: f64, retry: bool, work: &impl AsyncFn(Database, bool) -> Attempt<T>) -> Attempt<T> {
+    async fn once<'a>(&self, limit: u32, retry: bool, work: &dyn Fn(Database, bool) -> Work<'a>) -> Attempt<Answer> {
         let database = self.connect().await?;
         let Ok(outcome) = within(limit, work(database, retry)).await else {
             self.drop_connection();
-            let message = format!("IndexedDB did not answer within {} s; whether it wrote is unknown", limit as u64 / 1000);
+            let message = format!("IndexedDB did not answer within {} s; whether it wrote is unknown", limit / 1000);
             return Err(Failure::Final(Error::unavailable(message)));
         };
         outcome
@@ -159,12 +185,14 @@ impl IndexedDb {
     async fn report(&self, failure: Failure) -> Error {
         match failure {
             Failure::Final(error) => error,
-            Failure::Lost(why) if self.link.closed.get() => Error::closed(format!("the database was closed: {why}")),
+            Failure::Lost(why) if self.link.closed.get().is_some() => {
+                Error::closed(format!("the database was closed: {why}"))
+            }
             Failure::Lost(why) => Error::unavailable(format!("the connection to IndexedDB was lost: {why}")),
             Failure::Quota => {
-                let room = estimate().await.map_or_else(String::new, |(usage, quota)| {
-                    format!(": {usage} bytes are used of about {quota}")
-                });
+                let room = estimate()
+                    .await
+                    .map_or_else(String::new, |(usage, quota)| format!(": {usage} bytes are used of about {quota}"));
                 Error::limit_exceeded(format!("the browser's storage quota is exceeded{room}"))
             }
         }
@@ -174,81 +202,35 @@ impl IndexedDb {
 impl Kv for IndexedDb {
     async fn get_many(&self, store: Store, keys: &[Key]) -> Result<Vec<Option<Blob>>> {
         let limit = if keys.len() > 1 { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
-        self.attempt(limit, async |database, _| {
-            let tx = read_only(&database, store)?;
-            let rows = tx.object_store(store.name()).map_err(|e| classify(&e))?;
-            let mut requests = Vec::with_capacity(keys.len());
-            for key in keys {
-                let request = rows.get::<JsValue, _, _>(js_bytes(key)).primitive().map_err(|e| classify(&e))?;
-                requests.push(request);
-            }
-            let mut found = Vec::with_capacity(keys.len());
-            for request in requests {
-                found.push(request.await.map_err(|e| classify(&e))?.map(blob).transpose()?);
-            }
-            Ok(found)
-        })
-        .await
+        match self.attempt(limit, &|database, _| Box::pin(read_many(database, store, keys))).await? {
+            Answer::Found(found) => Ok(found),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn range(&self, store: Store, from: &[u8], to: &[u8], limit: u32) -> Result<Vec<(Key, Blob)>> {
-        self.attempt(LARGE_LIMIT_MS, async |database, _| {
-            let tx = read_only(&database, store)?;
-            let rows = tx.object_store(store.name()).map_err(|e| classify(&e))?;
-            let query = bounds(from, to);
-            let keys = rows.get_all_keys::<JsValue>().with_query::<JsValue, _>(query.clone()).with_limit(limit).primitive();
-            let values = rows.get_all::<JsValue>().with_query::<JsValue, _>(query).with_limit(limit).primitive();
-            let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-            let values = values.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-            keys.zip(values)
-                .map(|(key, value)| {
-                    let key = Uint8Array::new(&key.map_err(|e| classify(&e))?).to_vec();
-                    Ok((key, blob(value.map_err(|e| classify(&e))?)?))
-                })
-                .collect()
-        })
-        .await
+        let work = |database, _| -> Work<'_> { Box::pin(read_range(database, store, bounds(from, to), limit)) };
+        match self.attempt(LARGE_LIMIT_MS, &work).await? {
+            Answer::Rows(rows) => Ok(rows),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn keys(&self, store: Store, from: &[u8], to: &[u8]) -> Result<Vec<Key>> {
-        self.attempt(LARGE_LIMIT_MS, async |database, _| {
-            let tx = read_only(&database, store)?;
-            let rows = tx.object_store(store.name()).map_err(|e| classify(&e))?;
-            let keys = rows.get_all_keys::<JsValue>().with_query::<JsValue, _>(bounds(from, to)).primitive();
-            let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-            keys.map(|key| Ok(Uint8Array::new(&key.map_err(|e| classify(&e))?).to_vec())).collect()
-        })
-        .await
+        let work = |database, _| -> Work<'_> { Box::pin(read_keys(database, store, bounds(from, to))) };
+        match self.attempt(LARGE_LIMIT_MS, &work).await? {
+            Answer::Keys(keys) => Ok(keys),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn commit(&self, tx: &KvTx, durability: Durability) -> Result<()> {
         // Everything that allocates happens before the transaction exists.
         let requests: Vec<Request> = tx.ops().iter().map(Request::new).collect();
-        let stores: Vec<&str> = tx.stores().into_iter().map(Store::name).collect();
         let limit = if tx.bytes() > LARGE_BYTES { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
-        self.attempt(limit, async |database, retry| {
-            if retry && was_applied(&database, tx).await? {
-                return Ok(());
-            }
-            let options = TransactionOptions::new().with_durability(match durability {
-                Durability::Relaxed => TransactionDurability::Relaxed,
-                Durability::Strict => TransactionDurability::Strict,
-            });
-            let transaction = database
-                .transaction(stores.as_slice())
-                .with_mode(TransactionMode::Readwrite)
-                .with_options(options)
-                .build()
-                .map_err(|e| classify(&e))?;
-            check_fence(&transaction, tx).await?;
-            place(&transaction, &requests).map_err(|e| classify(&e))?;
-            let raw: web_sys::IdbTransaction = JsValue::from(transaction.as_sys()).unchecked_into();
-            match transaction.commit().await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(raw.error().map_or_else(|| classify(&error), |cause| by_name(&cause))),
-            }
-        })
-        .await
+        let requests = requests.as_slice();
+        let work = |database, retry| -> Work<'_> { Box::pin(write(database, tx, requests, durability, retry)) };
+        self.attempt(limit, &work).await.map(|_| ())
     }
 
     fn backend(&self) -> BackendKind {
@@ -256,7 +238,7 @@ impl Kv for IndexedDb {
     }
 
     fn close(&self) {
-        self.link.closed.set(true);
+        self.link.closed.set(Some(Closed::ByUs));
         self.drop_connection();
     }
 
@@ -271,6 +253,75 @@ impl Kv for IndexedDb {
             Ok(Err(error)) => Err(self.report(classify(&error)).await),
             Err(_) => Err(Error::unavailable("another tab keeps the database from being deleted")),
         }
+    }
+}
+
+fn unexpected() -> Error {
+    Error::internal("a transaction gave another answer than it was asked for")
+}
+
+async fn read_many(database: Database, store: Store, keys: &[Key]) -> Attempt<Answer> {
+    let tx = read_only(&database, store)?;
+    let rows = object_store(&tx, store)?;
+    let requests =
+        keys.iter().map(|key| rows.get::<JsValue, _, _>(js_bytes(key)).primitive().map_err(|e| classify(&e)));
+    let requests = requests.collect::<Attempt<Vec<_>>>()?;
+    let mut found = Vec::with_capacity(keys.len());
+    for request in requests {
+        found.push(request.await.map_err(|e| classify(&e))?.map(blob).transpose()?);
+    }
+    Ok(Answer::Found(found))
+}
+
+async fn read_range(database: Database, store: Store, query: KeyRange<JsValue>, limit: u32) -> Attempt<Answer> {
+    let tx = read_only(&database, store)?;
+    let rows = object_store(&tx, store)?;
+    let keys = rows.get_all_keys().with_query::<JsValue, _>(query.clone()).with_limit(limit).primitive();
+    let values = rows.get_all().with_query::<JsValue, _>(query).with_limit(limit).primitive();
+    let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
+    let values = values.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
+    let pairs = keys.zip(values).map(|(key, value)| Ok((key_bytes(key)?, blob(value.map_err(|e| classify(&e))?)?)));
+    pairs.collect::<Attempt<_>>().map(Answer::Rows)
+}
+
+async fn read_keys(database: Database, store: Store, query: KeyRange<JsValue>) -> Attempt<Answer> {
+    let tx = read_only(&database, store)?;
+    let keys = object_store(&tx, store)?.get_all_keys().with_query::<JsValue, _>(query).primitive();
+    let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
+    keys.map(key_bytes).collect::<Attempt<_>>().map(Answer::Keys)
+}
+
+fn key_bytes(key: indexed_db_futures::Result<JsValue>) -> Attempt<Key> {
+    key.map(|key| Uint8Array::new(&key).to_vec()).map_err(|e| classify(&e))
+}
+
+fn object_store<'a>(tx: &'a Transaction<'_>, store: Store) -> Attempt<ObjectStore<'a>> {
+    tx.object_store(store.name()).map_err(|e| classify(&e))
+}
+
+async fn write(
+    database: Database,
+    tx: &KvTx,
+    requests: &[Request],
+    durability: Durability,
+    retry: bool,
+) -> Attempt<Answer> {
+    if retry && was_applied(&database, tx).await? {
+        return Ok(Answer::Done);
+    }
+    let options = TransactionOptions::new().with_durability(match durability {
+        Durability::Relaxed => TransactionDurability::Relaxed,
+        Durability::Strict => TransactionDurability::Strict,
+    });
+    let stores: Vec<&str> = tx.stores().into_iter().map(Store::name).collect();
+    let transaction = database.transaction(stores.as_slice()).with_mode(TransactionMode::Readwrite);
+    let transaction = transaction.with_options(options).build().map_err(|e| classify(&e))?;
+    check_fence(&transaction, tx).await?;
+    place(&transaction, requests).map_err(|e| classify(&e))?;
+    let raw: web_sys::IdbTransaction = JsValue::from(transaction.as_sys()).unchecked_into();
+    match transaction.commit().await {
+        Ok(()) => Ok(Answer::Done),
+        Err(error) => Err(raw.error().map_or_else(|| classify(&error), |cause| by_name(&cause))),
     }
 }
 
@@ -316,7 +367,7 @@ fn place(transaction: &Transaction<'_>, requests: &[Request]) -> indexed_db_futu
 /// Reads the fence inside the transaction that is about to write: nothing has been placed when it has moved.
 async fn check_fence(transaction: &Transaction<'_>, tx: &KvTx) -> Attempt<()> {
     let Some(fence) = tx.fence() else { return Ok(()) };
-    let rows = transaction.object_store(fence.store.name()).map_err(|e| classify(&e))?;
+    let rows = object_store(transaction, fence.store)?;
     let request = rows.get::<JsValue, _, _>(js_bytes(&fence.key)).primitive().map_err(|e| classify(&e))?;
     let found = request.await.map_err(|e| classify(&e))?.map(blob).transpose()?;
     if found.is_some_and(|row| row.to_vec() == fence.value) {
@@ -334,7 +385,7 @@ async fn was_applied(database: &Database, tx: &KvTx) -> Attempt<bool> {
         return Ok(false);
     };
     let transaction = read_only(database, store)?;
-    let rows = transaction.object_store(store.name()).map_err(|e| classify(&e))?;
+    let rows = object_store(&transaction, store)?;
     let request = rows.get::<JsValue, _, _>(js_bytes(key)).primitive().map_err(|e| classify(&e))?;
     let found = request.await.map_err(|e| classify(&e))?.map(blob).transpose()?;
     Ok(found.is_some_and(|row| row.to_vec() == *value))
@@ -402,7 +453,7 @@ extern "C" {
 }
 
 /// What the browser says of usage and quota; not to be planned by, but it helps whoever reads the error.
-async fn estimate() -> Option<(u64, u64)> {
+async fn estimate() -> Option<(String, String)> {
     let navigator = js_sys::global().unchecked_into::<Scope>().navigator();
     if navigator.is_undefined() {
         return None;
@@ -413,6 +464,8 @@ async fn estimate() -> Option<(u64, u64)> {
     }
     let promise = storage.unchecked_into::<web_sys::StorageManager>().estimate().ok()?;
     let estimate = wasm_bindgen_futures::JsFuture::from(promise).await.ok()?;
-    let number = |name| js_sys::Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64().map(|bytes| bytes as u64);
-    Some((number("usage")?, number("quota")?))
+    let number = |name| js_sys::Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64();
+    // Written by JavaScript: the numbers are whole and may be beyond a u32.
+    let text = |bytes: f64| js_sys::Number::from(bytes).to_string_with_radix(10).map(String::from).ok();
+    Some((text(number("usage")?)?, text(number("quota")?)?))
 }

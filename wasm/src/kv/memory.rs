@@ -77,11 +77,13 @@ impl MemoryKv {
     }
 
     /// What another process finds after this one died: everything complete.
+    #[must_use]
     pub fn after_process_death(&self) -> Self {
         Self::with_rows(self.inner.rows.borrow().clone())
     }
 
     /// What is found after a power failure: only what a strict transaction has flushed.
+    #[must_use]
     pub fn after_power_failure(&self) -> Self {
         Self::with_rows(self.inner.durable.borrow().clone())
     }

@@ -142,7 +142,9 @@ impl Op {
     /// The store that this writes.
     pub const fn store(&self) -> Store {
         match self {
-            Self::Put(store, ..) | Self::Add(store, ..) | Self::Delete(store, ..) | Self::DeleteRange(store, ..) => *store,
+            Self::Put(store, ..) | Self::Add(store, ..) | Self::Delete(store, ..) | Self::DeleteRange(store, ..) => {
+                *store
+            }
         }
     }
 }

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &js_sys::Function, milliseconds: f64) -> JsValue;
+    fn set_timeout(callback: &js_sys::Function, milliseconds: u32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(timer: &JsValue);
 }
@@ -38,7 +38,7 @@ impl Drop for Timer {
 }
 
 /// Waits.
-pub async fn sleep(milliseconds: f64) {
+pub async fn sleep(milliseconds: u32) {
     let state = Rc::new(RefCell::new(State::default()));
     let shared = state.clone();
     let ring = Closure::new(move || {
@@ -68,17 +68,27 @@ pub async fn sleep(milliseconds: f64) {
 ///
 /// # Errors
 /// [`Elapsed`] when the time is up; the future is dropped.
-pub async fn within<T>(milliseconds: f64, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+pub async fn within<T>(milliseconds: u32, work: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut work = pin!(work);
+    let mut answer = None;
+    race(milliseconds, &mut |cx| {
+        work.as_mut().poll(cx).map(|done| {
+            answer = Some(done);
+        })
+    })
+    .await?;
+    answer.ok_or(Elapsed)
+}
+
+/// What [`within`] does, compiled once.
+async fn race(milliseconds: u32, work: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) -> Result<(), Elapsed> {
     let mut limit = pin!(async {
         sleep(milliseconds).await;
-        sleep(50.0).await;
+        sleep(50).await;
     });
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        limit.as_mut().poll(cx).map(|()| Err(Elapsed))
+    poll_fn(|cx| match work(cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => limit.as_mut().poll(cx).map(|()| Err(Elapsed)),
     })
     .await
 }

@@ -26,7 +26,7 @@ fn everything_acknowledged_is_there_after_the_process_dies_and_nothing_is_indexe
     for id in (0..3_000).filter(|id| !(5..=7).contains(id)) {
         assert_eq!(nearest(&collection, &vector_of(id, 0)), Some(PointId::Int(id)));
     }
-    assert_eq!(collection.with_engine(|engine| engine.graph_insertions()), 0);
+    assert_eq!(collection.with_engine(Collection::graph_insertions), 0);
     let counters = database.counters();
     assert_eq!(counters.bytes_read, counters.bytes_stored, "everything is read once, nothing twice");
     assert_eq!(counters.bytes_stored, found.bytes());
@@ -68,7 +68,7 @@ fn writes_that_wait_share_one_transaction_and_keep_their_order() {
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.hold();
-    let mut writes: Vec<(Boxed<'_, Result<Lsn>>, Option<Result<Lsn>>)> = (0..40_u32)
+    let mut writes: Vec<Polled<'_, Result<Lsn>>> = (0..40_u32)
         .map(|version| {
             let (database, collection) = (&database, &collection);
             let write: Boxed<'_, _> =

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
+use hyperspace_core::collection::{Collection, CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
 use hyperspace_core::error::Result;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
@@ -36,9 +36,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type Polled<'a, T> = (Boxed<'a, T>, Option<T>);
 
 /// Polls each of the futures once; says how many are done.
-fn poll_all<T>(futures: &mut [(Boxed<'_, T>, Option<T>)]) -> usize {
+fn poll_all<T>(futures: &mut [Polled<'_, T>]) -> usize {
     let mut context = Context::from_waker(Waker::noop());
     for (future, done) in futures.iter_mut() {
         if done.is_none()
