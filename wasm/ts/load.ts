@@ -38,11 +38,12 @@ export async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   return WebAssembly.compile(bytes);
 }
 
-/** Node has no fetch for file addresses; the name is computed so that no bundler follows it. */
-async function readFile(url: string): Promise<Uint8Array<ArrayBuffer>> {
-  const fs = "node:fs/promises";
-  const { readFile } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ fs)) as {
-    readFile: (path: URL) => Promise<Uint8Array<ArrayBuffer>>;
-  };
-  return readFile(new URL(url));
+/** Node has no fetch for file addresses. Asked for at run time, so that no bundler follows it. */
+function readFile(url: string): Promise<Uint8Array<ArrayBuffer>> {
+  const { process } = globalThis as unknown as { process: { getBuiltinModule(name: string): FileSystem } };
+  return process.getBuiltinModule("node:fs/promises").readFile(new URL(url));
+}
+
+interface FileSystem {
+  readFile(path: URL): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -186,6 +186,7 @@ fn condition(field: &str, operator: &str, value: Value) -> Value {
 fn congruence(name: &str, metric: Metric, host: &Host) {
     let Some(folder) = std::env::var_os("HS_CONGRUENCE") else { return };
     let folder = std::path::Path::new(&folder).join(format!("{name}.{}", metric.as_str()));
+    drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("manifest"), host.collection.manifest().encode()).unwrap();
     for sealed in host.collection.snapshot().segments() {

@@ -1,4 +1,4 @@
-//! Between JavaScript values and ours, without serde: smaller, and exact about integers.
+//! Between JavaScript values of any shape and ours, by hand: exact about integers, and it refuses what JSON cannot say.
 //!
 //! A number that is a safe integer is an integer; a bigint is an i64 or u64; on the way out, integers beyond 2^53-1
 //! are bigints again. Properties that are `undefined` are left out, as `JSON.stringify` does.

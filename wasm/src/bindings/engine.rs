@@ -20,6 +20,7 @@ use super::convert::{
     to_metadata,
 };
 use super::environment::JsEnvironment;
+use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
 use super::store::AnyStore;
 use crate::host::{Database, OpenCollection};
 use crate::kv::{Durability, IndexedDb, MemoryKv};
@@ -82,11 +83,8 @@ impl Engine {
             };
             let snapshot = collection.snapshot();
             let config = snapshot.config();
-            Ok(object(&[
-                ("handle", handle_of(&handles, collection).into()),
-                ("dimension", (config.dimension as u32).into()),
-                ("metric", config.metric.as_str().into()),
-            ]))
+            let (dimension, metric) = (config.dimension, config.metric.as_str());
+            report(&CollectionReply { handle: handle_of(&handles, collection), dimension, metric })
         })
     }
 
@@ -94,18 +92,13 @@ impl Engine {
     pub fn collections(&self) -> Promise {
         let database = Rc::clone(&self.database);
         promise(async move {
-            let list = Array::new();
+            let mut list = Vec::new();
             for name in database.names() {
                 let snapshot = database.collection(&name).await?.snapshot();
-                let config = snapshot.config();
-                list.push(&object(&[
-                    ("name", name.into()),
-                    ("dimension", (config.dimension as u32).into()),
-                    ("metric", config.metric.as_str().into()),
-                    ("points", (snapshot.len() as f64).into()),
-                ]));
+                let (dimension, metric) = (snapshot.config().dimension, snapshot.config().metric.as_str());
+                list.push(CollectionSummary { name, dimension, metric, points: snapshot.len() });
             }
-            Ok(list.into())
+            report(&list)
         })
     }
 
@@ -184,7 +177,7 @@ impl Engine {
 
     /// What the collection consists of.
     pub fn stats(&self, handle: u32) -> JsResult<JsValue> {
-        Ok(stats(&*cross(self.at(handle))?))
+        cross(self.at(handle).and_then(|collection| report(&stats(&collection))))
     }
 
     /// Asks for everything written so far to be sealed; answers up to which number that is.
@@ -206,16 +199,14 @@ impl Engine {
     }
 
     /// How far the indexing of each open collection is.
-    pub fn progress(&self) -> JsValue {
-        let progress = self.database.progress().into_iter().map(|one| {
-            object(&[
-                ("collection", one.collection.into()),
-                ("indexed", (one.indexed as f64).into()),
-                ("pending", (one.pending as f64).into()),
-                ("done", (one.pending == 0).into()),
-            ])
+    pub fn progress(&self) -> JsResult<JsValue> {
+        let progress = self.database.progress().into_iter().map(|one| Progress {
+            collection: one.collection,
+            indexed: one.indexed,
+            pending: one.pending,
+            done: one.pending == 0,
         });
-        progress.collect::<Array>().into()
+        cross(report(&progress.collect::<Vec<_>>()))
     }
 
     /// Holds background work back, or lets it go on.
@@ -231,17 +222,17 @@ impl Engine {
     }
 
     /// What went in and out of the store.
-    pub fn storage(&self) -> JsValue {
+    pub fn storage(&self) -> JsResult<JsValue> {
         let counters = self.database.counters();
-        object(&[
-            ("bytesRead", (counters.bytes_read as f64).into()),
-            ("bytesWritten", (counters.bytes_written as f64).into()),
-            ("bytesStored", (counters.bytes_stored as f64).into()),
-            ("transactions", (counters.transactions as f64).into()),
-            ("reads", (counters.reads as f64).into()),
-            ("writes", (counters.writes as f64).into()),
-            ("backend", self.backend().into()),
-        ])
+        cross(report(&Storage {
+            bytes_read: counters.bytes_read,
+            bytes_written: counters.bytes_written,
+            bytes_stored: counters.bytes_stored,
+            transactions: counters.transactions,
+            reads: counters.reads,
+            writes: counters.writes,
+            backend: self.database.backend().as_str(),
+        }))
     }
 
     /// A collection as bytes: `{ manifest, segments: [{ id, bytes }] }`.
@@ -400,44 +391,4 @@ fn search(collection: &OpenCollection, vector: &JsValue, options: &JsValue) -> R
         ("metadata", metadata),
         ("vectors", vectors),
     ]))
-}
-
-fn stats(collection: &OpenCollection) -> JsValue {
-    let snapshot = collection.snapshot();
-    let config = snapshot.config();
-    let (searches, distances) = collection.search_counts();
-    let segments: Array = snapshot
-        .segments()
-        .iter()
-        .map(|sealed| {
-            object(&[
-                ("id", sealed.segment.id().to_string().into()),
-                ("points", sealed.segment.len().into()),
-                ("live", sealed.live.live().into()),
-                ("bytes", (sealed.segment.byte_len() as f64).into()),
-            ])
-        })
-        .collect();
-    let sealed_bytes: usize = snapshot.segments().iter().map(|sealed| sealed.segment.byte_len()).sum();
-    let largest = snapshot.segments().iter().map(|sealed| sealed.segment.len()).max().unwrap_or(0);
-    let (memtable, tombstones, waiting, insertions) = collection.with_engine(|engine| {
-        let waiting = engine.newest_lsn().0 - engine.sealed_through().0;
-        (engine.memtable_bytes(), engine.tombstone_count(), waiting, engine.graph_insertions())
-    });
-    object(&[
-        ("name", collection.name().into()),
-        ("dimension", (config.dimension as u32).into()),
-        ("metric", config.metric.as_str().into()),
-        ("points", (snapshot.len() as f64).into()),
-        ("indexed", (snapshot.indexed() as f64).into()),
-        ("pending", (snapshot.pending() as f64).into()),
-        ("segments", segments.into()),
-        ("bytesInMemory", ((sealed_bytes + memtable) as f64).into()),
-        ("tombstones", (tombstones as f64).into()),
-        ("logRecords", (waiting as f64).into()),
-        ("graphInsertions", (insertions as f64).into()),
-        ("distances", (distances as f64).into()),
-        ("searches", (searches as f64).into()),
-        ("efSearch", (config.ef_for(largest as usize) as f64).into()),
-    ])
 }

@@ -7,6 +7,7 @@ mod convert;
 mod engine;
 mod environment;
 mod panic;
+mod reports;
 mod store;
 
 pub use engine::Engine;
