@@ -63,7 +63,7 @@ async function rustTarget(target) {
   await must(`adding Rust's target ${target}`, "rustup", ["target", "add", target]);
 }
 
-/** Installs a program from crates.io below target/tools unless this very version is there. */
+/** Installs a program by cargo below target/tools unless this very version is there. */
 async function cargoTool(crate, program, version, flags) {
   if (ask(program, ["--version"])?.split(/\s+/)[1] === version) return;
   const args = ["install", "--quiet", "--debug", "--root", tools, ...flags, crate, "--version", version];

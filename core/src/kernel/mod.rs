@@ -1,6 +1,6 @@
 //! The f32 kernels: squared Euclidean distance and inner product of one row with many.
 //!
-//! Each is written once over [`fearless_simd::Simd`] (file `float.rs`). A caller asks [`level`] once, enters
+//! Each is written once over [`fearless_simd::Simd`] (file `float.rs`). A caller asks `level` once, enters
 //! `dispatch!` once around a whole scan or traversal, and everything below is inlined into that one compiled copy: no
 //! feature test inside a distance. A scalar oracle beside the kernels is what the tests compare with.
 //!
