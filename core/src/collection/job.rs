@@ -78,6 +78,11 @@ impl Job {
         Self { params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
     }
 
+    /// How many points of the memtable it gives a graph; 0 for a merge.
+    pub fn fresh_points(&self) -> usize {
+        self.input.blocks.iter().map(|(_, block)| block.live().count()).sum()
+    }
+
     /// Does up to `budget` graph insertions.
     ///
     /// # Errors

@@ -230,6 +230,11 @@ impl Collection {
         Some(Job::new(&self.config, input))
     }
 
+    /// Whether a job is being worked at: then [`Collection::next_job`] has none, whatever is left to do.
+    pub const fn job_is_out(&self) -> bool {
+        self.job_is_out
+    }
+
     /// Gives a job back that will not be installed; its input stays where it is.
     pub const fn abandon_job(&mut self) {
         self.job_is_out = false;

@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyperspace_core::bytes::AlignedBytes;
-use hyperspace_core::collection::{Collection, CollectionConfig};
+use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::MAX_CLOCK_LEAD_MS;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
-use hyperspace_core::types::{CollectionName, Lsn, SegmentId, SpaceId};
+use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
 
 use super::database::{Database, Entry, OpenCollection};
+use super::doubt::Tried;
 use super::identity::{Identity, identity_key};
 use super::rows::{
     SegmentState, decode_space, encode_segment, encode_space, segment_key, space_key, space_of, space_range,
@@ -27,6 +29,9 @@ impl<K: Kv> Database<K> {
             let space = space_of(&key)?;
             let (name, manifest) = decode_space(&blob, space)?;
             let segments = Manifest::decode(&manifest)?.segments;
+            // A creation that was applied although it was reported as failed: its number is taken.
+            let next_space = self.identity.get().next_space.max(space.0 + 1);
+            self.identity.set(Identity { next_space, ..self.identity.get() });
             named.extend(segments.iter().map(|segment| segment_key(space, &SegmentId(segment.id))));
             self.spaces.borrow_mut().insert(name, (space, Entry::Stored(manifest)));
         }
@@ -34,7 +39,8 @@ impl<K: Kv> Database<K> {
         // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
         let stored = self.kv.keys(Store::Segs, &[], &[u8::MAX; 9]).await?;
         let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();
-        self.sweep(&dead).await
+        self.sweep(dead).await;
+        Ok(())
     }
 
     async fn all_rows(&self, store: Store) -> Result<Vec<(Key, crate::kv::Blob)>> {
@@ -61,6 +67,7 @@ impl<K: Kv> Database<K> {
     pub async fn collection(&self, name: &str) -> Result<Rc<OpenCollection>> {
         self.check_open()?;
         let _held = self.cataloguing.hold().await;
+        self.settle().await?;
         match self.find(name) {
             Some((_, Found::Open(collection))) => Ok(collection),
             Some((space, Found::Stored(manifest))) => self.load_collection(space, name, &manifest).await,
@@ -76,6 +83,7 @@ impl<K: Kv> Database<K> {
     pub async fn collection_or_create(&self, config: CollectionConfig) -> Result<Rc<OpenCollection>> {
         self.check_open()?;
         let held = self.cataloguing.hold().await;
+        self.settle().await?;
         let name = config.name.as_str().to_owned();
         let existing = match self.find(&name) {
             None => return self.create(config).await,
@@ -99,7 +107,7 @@ impl<K: Kv> Database<K> {
 
     /// Stores a new space; its segments, if it comes with some, are staged already.
     async fn add_space(&self, name: &str, manifest: &[u8], staged: &[Arc<Segment>]) -> Result<SpaceId> {
-        let _held = self.writing.hold().await;
+        let _held = self.hold_settled().await?;
         let space = SpaceId(self.identity.get().next_space);
         for segment in staged {
             self.stage(space, &segment.id(), segment.bytes()).await?;
@@ -154,13 +162,16 @@ impl<K: Kv> Database<K> {
         if asked.ef_search.is_none() || asked.ef_search == is.ef_search {
             return Ok(());
         }
-        let _held = self.writing.hold().await;
+        asked.check()?;
+        let _held = self.hold_settled().await?;
         existing.check()?;
-        existing.engine.borrow_mut().set_ef_search(asked.ef_search)?;
-        let manifest = existing.engine.borrow().manifest().encode();
+        let manifest = existing.engine.borrow().manifest();
+        let manifest = Manifest { ef_search: asked.ef_search.unwrap_or(0), ..manifest }.encode();
         let mut tx = self.transaction();
         tx.put(Store::Spaces, space_key(existing.space), encode_space(name, &manifest));
-        self.kv.commit(&tx, Durability::Relaxed).await
+        // Strict: a large manifest written relaxed would not be flushed by what comes after it.
+        self.kv.commit(&tx, Durability::Strict).await?;
+        existing.engine.borrow_mut().set_ef_search(asked.ef_search)
     }
 
     /// Deletes a collection with everything it holds, in one transaction; false when there is none.
@@ -170,21 +181,28 @@ impl<K: Kv> Database<K> {
     pub async fn delete_collection(&self, name: &str) -> Result<bool> {
         self.check_open()?;
         let _held = self.cataloguing.hold().await;
-        let Some((space, found)) = self.find(name) else { return Ok(false) };
-        let _writing = self.writing.hold().await;
+        let _writing = self.hold_settled().await?;
+        let Some((space, _)) = self.find(name) else { return Ok(false) };
         let (from, to) = space_range(space);
         let mut tx = self.transaction();
         tx.delete(Store::Spaces, space_key(space));
         for store in [Store::Wal, Store::Segs, Store::Chunks] {
             tx.delete_range(store, from.clone(), to.clone());
         }
-        self.kv.commit(&tx, Durability::Strict).await?;
-        if let Found::Open(collection) = found {
+        if let Err(error) = self.kv.commit(&tx, Durability::Strict).await {
+            self.doubt(Tried::Deletion(space, name.to_owned()));
+            return Err(error);
+        }
+        self.forget(name);
+        Ok(true)
+    }
+
+    /// Takes a collection whose rows are gone out of service.
+    pub(super) fn forget(&self, name: &str) {
+        if let Some((_, Entry::Open(collection))) = self.spaces.borrow_mut().remove(name) {
             collection.dropped.set(true);
             self.job.borrow_mut().take_if(|job| Rc::ptr_eq(&job.collection, &collection));
         }
-        self.spaces.borrow_mut().remove(name);
-        Ok(true)
     }
 
     /// The manifest and the sealed segments of a collection, as bytes.
@@ -207,6 +225,8 @@ impl<K: Kv> Database<K> {
         }
         let mut manifest = Manifest::decode(manifest)?;
         manifest.name = name.as_str().as_bytes().to_vec();
+        // No log comes along: the copy counts its records anew.
+        manifest.sealed_through = 0;
         if segments.len() != manifest.segments.len() {
             let (given, named) = (segments.len(), manifest.segments.len());
             return Err(Error::invalid_argument(format!("{given} segments for a manifest that names {named}")));
@@ -217,6 +237,13 @@ impl<K: Kv> Database<K> {
             opened.push(Arc::new(Segment::open(SegmentId(named.id), bytes, Checks::All)?));
         }
         let collection = Collection::open(&manifest, &opened)?;
+        if collection.newest_hlc() >> 16 > self.environment.now_ms().saturating_add(MAX_CLOCK_LEAD_MS) {
+            // Observed once, it would keep this database from giving stamps.
+            return Err(Error::invalid_argument("the export is dated more than a year ahead of this clock"));
+        }
+        if has_something_twice(&collection.snapshot()) {
+            return Err(Error::corrupted("the export has a segment or a live point twice"));
+        }
         let space = self.add_space(name.as_str(), &collection.manifest().encode(), &opened).await?;
         self.observe(collection.newest_hlc());
         let open = OpenCollection::new(space, name.as_str(), collection);
@@ -233,6 +260,19 @@ impl<K: Kv> Database<K> {
             (*space, found)
         })
     }
+}
+
+/// Whether a segment is named twice, or an id is live in two.
+fn has_something_twice(snapshot: &Snapshot) -> bool {
+    let segments = snapshot.segments();
+    segments.iter().enumerate().any(|(number, earlier)| {
+        let later = &segments[number + 1..];
+        let holds = |s: &LiveSegment, key| s.segment.find(key).is_some_and(|offset| s.live.is_live(offset));
+        let (keys, offsets) = earlier.segment.keys();
+        let mut live = keys.iter().zip(offsets).filter(|(_, offset)| earlier.live.is_live(Offset(**offset)));
+        later.iter().any(|s| s.segment.id() == earlier.segment.id())
+            || live.any(|(key, _)| later.iter().any(|s| holds(s, key)))
+    })
 }
 
 /// A catalog entry, taken out of its cell.

@@ -12,7 +12,7 @@ use hyperspace_core::collection::{Applied, Prepared};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::Lsn;
 
-use super::database::{Database, Entry, OpenCollection};
+use super::database::{Database, OpenCollection};
 use super::rows::{LogAssembly, encode_log, log_from, space_range};
 use super::wait::Slot;
 use crate::kv::{Durability, Kv, Store};
@@ -20,7 +20,7 @@ use crate::kv::{Durability, Kv, Store};
 /// The bytes of records after which a group is closed.
 const GROUP_BYTES: usize = 512 << 10;
 /// Log rows read at once when a collection is opened.
-const LOG_WINDOW: u32 = 32;
+const LOG_WINDOW: u32 = 128;
 
 /// What a waiting writer is told.
 enum Turn {
@@ -63,14 +63,17 @@ impl<K: Kv> Database<K> {
 
     /// Writes one group, which has the leader's own write in front, and passes the lead on.
     async fn lead(&self) {
-        let held = self.writing.hold().await;
+        let held = self.hold_settled().await;
         let group = self.next_group();
         let (group, dropped): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|waiting| !waiting.collection.dropped.get());
         for waiting in dropped {
             waiting.slot.fill(Turn::Done(waiting.collection.check().map(|()| Applied::default())));
         }
-        let outcome = self.write_group(&group).await;
+        let outcome = match &held {
+            Ok(_) => self.write_group(&group).await,
+            Err(error) => Err(error.clone()),
+        };
         match outcome {
             Ok(()) => group.into_iter().for_each(|waiting| {
                 let applied = waiting.collection.engine.borrow_mut().publish(&waiting.prepared);
@@ -120,33 +123,6 @@ impl<K: Kv> Database<K> {
             waiting.collection.engine.borrow_mut().give_up_prepared();
             waiting.slot.fill(Turn::Done(Err(error.clone())));
         }
-    }
-
-    /// Reads the log of every open collection behind what is published: a write that was reported as failed may be
-    /// there. The caller holds the lock, so nothing is prepared meanwhile.
-    pub(super) async fn settle_doubt(&self) -> Result<()> {
-        if !self.doubtful.get() {
-            return Ok(());
-        }
-        let owner = self.kv.get(self.fence.store, &self.fence.key).await?;
-        if owner.is_none_or(|row| row.to_vec() != self.fence.value) {
-            return Err(self.lose_ownership());
-        }
-        let open: Vec<Rc<OpenCollection>> = self
-            .spaces
-            .borrow()
-            .values()
-            .filter_map(|(_, entry)| match entry {
-                Entry::Open(collection) => Some(Rc::clone(collection)),
-                Entry::Stored(_) => None,
-            })
-            .collect();
-        for collection in open {
-            let newest = collection.engine.borrow().newest_lsn();
-            self.replay_log(&collection, newest).await?;
-        }
-        self.doubtful.set(false);
-        Ok(())
     }
 
     /// Publishes the stored records behind `after`.

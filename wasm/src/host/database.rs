@@ -1,5 +1,6 @@
 //! A database: one store, one writer identity, its collections, and the lock that orders its write transactions.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
 use std::sync::Arc;
 
 use super::commit::Waiting;
+use super::doubt::Tried;
 use super::identity::{Identity, decode_owner, encode_owner, identity_key, owner_key};
 use super::wait::{Lock, yield_once};
 use super::work::RunningJob;
@@ -110,6 +112,12 @@ pub(super) enum Entry {
     Open(Rc<OpenCollection>),
 }
 
+/// What to delete.
+enum Which<'a> {
+    Ids(&'a [PointId]),
+    Matching(&'a Filter),
+}
+
 /// A database over a store.
 pub struct Database<K: Kv> {
     pub(super) kv: Ledger<K>,
@@ -126,6 +134,10 @@ pub struct Database<K: Kv> {
     pub(super) has_leader: Cell<bool>,
     /// A transaction failed in a way that leaves open whether it was applied.
     pub(super) doubtful: Cell<bool>,
+    /// What that transaction was to change, if it was a collection's row.
+    pub(super) tried: RefCell<Option<Tried>>,
+    /// Held from before a write looks at what is there until it is prepared.
+    preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
     pub(super) paused: Cell<bool>,
     closed: Cell<bool>,
@@ -169,6 +181,8 @@ impl<K: Kv> Database<K> {
             queue: RefCell::default(),
             has_leader: Cell::new(false),
             doubtful: Cell::new(false),
+            tried: RefCell::new(None),
+            preparing: Lock::default(),
             job: RefCell::new(None),
             paused: Cell::new(false),
             closed: Cell::new(false),
@@ -188,6 +202,7 @@ impl<K: Kv> Database<K> {
         batch: &UpsertBatch<'_>,
         durability: Option<Durability>,
     ) -> Result<Lsn> {
+        let turn = self.preparing.hold().await;
         self.ready(batch.ids.len()).await?;
         collection.check()?;
         let now = self.environment.now_ms();
@@ -195,6 +210,7 @@ impl<K: Kv> Database<K> {
             let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
             engine.prepare_upsert(batch, &mut stamper, now, None)?
         };
+        drop(turn);
         let lsn = prepared.lsn();
         self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?;
         Ok(lsn)
@@ -210,13 +226,33 @@ impl<K: Kv> Database<K> {
         ids: &[PointId],
         durability: Option<Durability>,
     ) -> Result<(usize, Lsn)> {
+        self.delete_some(collection, Which::Ids(ids), durability).await
+    }
+
+    async fn delete_some(
+        &self,
+        collection: &Rc<OpenCollection>,
+        which: Which<'_>,
+        durability: Option<Durability>,
+    ) -> Result<(usize, Lsn)> {
+        let turn = self.preparing.hold().await;
+        let ids = match which {
+            Which::Ids(ids) => Cow::Borrowed(ids),
+            Which::Matching(filter) => {
+                self.finish_writes().await;
+                // What a failed write left open may become visible here.
+                self.settle().await?;
+                Cow::Owned(collection.snapshot().matching(filter))
+            }
+        };
         self.ready(ids.len()).await?;
         collection.check()?;
         let now = self.environment.now_ms();
         let prepared = {
             let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
-            engine.prepare_delete(ids, &mut stamper, now, None)?
+            engine.prepare_delete(&ids, &mut stamper, now, None)?
         };
+        drop(turn);
         let Some(prepared) = prepared else {
             return Ok((0, collection.engine.borrow().newest_lsn()));
         };
@@ -225,7 +261,8 @@ impl<K: Kv> Database<K> {
         Ok((deleted, lsn))
     }
 
-    /// Deletes the points that match now.
+    /// Deletes the points that match once the writes before it are done. Later ones wait: one that makes a point match
+    /// no longer must not come between the look and the delete, or the delete would have the newer stamp.
     ///
     /// # Errors
     /// As [`Database::upsert`].
@@ -235,8 +272,7 @@ impl<K: Kv> Database<K> {
         filter: &Filter,
         durability: Option<Durability>,
     ) -> Result<(usize, Lsn)> {
-        let ids = collection.snapshot().matching(filter);
-        self.delete(collection, &ids, durability).await
+        self.delete_some(collection, Which::Matching(filter), durability).await
     }
 
     /// Answers when everything acknowledged so far is on the device.
@@ -245,7 +281,7 @@ impl<K: Kv> Database<K> {
     /// Whatever the store answers.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
-        let _held = self.writing.hold().await;
+        let _held = self.hold_settled().await?;
         self.write_identity(self.identity.get(), Durability::Strict).await
     }
 
@@ -257,16 +293,20 @@ impl<K: Kv> Database<K> {
         if self.closed.replace(true) {
             return Ok(());
         }
-        while self.has_leader.get() {
-            let held = self.writing.hold().await;
-            drop(held);
-            yield_once().await;
-        }
+        self.finish_writes().await;
         let held = self.writing.hold().await;
         let flushed = self.write_identity(self.identity.get(), Durability::Strict).await;
         drop(held);
         self.kv.close();
         flushed
+    }
+
+    /// Waits until every prepared write is answered.
+    async fn finish_writes(&self) {
+        while self.has_leader.get() {
+            drop(self.writing.hold().await);
+            yield_once().await;
+        }
     }
 
     /// Closes and deletes everything.
@@ -309,15 +349,11 @@ impl<K: Kv> Database<K> {
     async fn ready(&self, count: usize) -> Result<()> {
         loop {
             self.check_open()?;
-            if self.doubtful.get() {
-                let _held = self.writing.hold().await;
-                self.settle_doubt().await?;
-                continue;
-            }
+            self.settle().await?;
             if self.stamper.borrow().reservation_for(count).is_none() {
                 return Ok(());
             }
-            let _held = self.writing.hold().await;
+            let _held = self.hold_settled().await?;
             let Some(reserved) = self.stamper.borrow().reservation_for(count) else { continue };
             self.write_identity(Identity { reserved, ..self.identity.get() }, Durability::Strict).await?;
             self.stamper.borrow_mut().reserve(reserved);

@@ -12,6 +12,7 @@
 mod catalog;
 mod commit;
 mod database;
+mod doubt;
 mod identity;
 mod rows;
 mod segments;

@@ -18,6 +18,9 @@ const CHUNKS_A_READ: usize = 8;
 
 impl<K: Kv> Database<K> {
     /// Writes a segment's chunks. Nothing names them yet: until the flip they are swept at the next opening.
+    ///
+    /// Strict, each for itself: a later strict transaction does not flush large values written before it (see
+    /// [`LOG_ROW`](super::rows::LOG_ROW)), and the flip must not outlive what it names.
     pub(super) async fn stage(&self, space: SpaceId, id: &SegmentId, bytes: &[u8]) -> Result<()> {
         let chunks: Vec<&[u8]> = bytes.chunks(CHUNK).collect();
         for (batch, window) in chunks.chunks(CHUNKS_A_TRANSACTION).enumerate() {
@@ -29,7 +32,7 @@ impl<K: Kv> Database<K> {
                 let number = (batch * CHUNKS_A_TRANSACTION + at) as u32;
                 tx.put(Store::Chunks, chunk_key(space, id, number), frame(FrameKind::Chunk, 0, chunk));
             }
-            self.kv.commit(&tx, Durability::Relaxed).await?;
+            self.kv.commit(&tx, Durability::Strict).await?;
         }
         Ok(())
     }
@@ -60,17 +63,18 @@ impl<K: Kv> Database<K> {
         Ok(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?))
     }
 
-    /// Deletes the chunks of segments that nothing names any more, and their rows.
-    pub(super) async fn sweep(&self, dead: &[Key]) -> Result<()> {
-        if dead.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.transaction();
+    /// Deletes the segments that nothing names any more, each in a transaction of its own, which may take long.
+    ///
+    /// A failure is nobody's: what is left over harms nothing, and the next opening sweeps again.
+    pub(super) async fn sweep(&self, dead: Vec<Key>) {
         for key in dead {
-            let (from, to) = chunk_range(key);
+            let (from, to) = chunk_range(&key);
+            let mut tx = self.transaction();
             tx.delete_range(Store::Chunks, from, to);
-            tx.delete(Store::Segs, key.clone());
+            tx.delete(Store::Segs, key);
+            if self.kv.commit(&tx, Durability::Relaxed).await.is_err() {
+                return;
+            }
         }
-        self.kv.commit(&tx, Durability::Relaxed).await
     }
 }

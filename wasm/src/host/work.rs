@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
-use hyperspace_core::collection::{Flip, Job, SealPolicy, SealedJob, Urgency};
+use hyperspace_core::collection::{Job, SealedJob, Urgency};
 use hyperspace_core::error::Result;
 use hyperspace_core::types::Lsn;
 
 use super::database::{Database, Entry, OpenCollection};
+use super::doubt::{Flipping, Tried};
 use super::identity::{Identity, identity_key};
-use super::rows::{SegmentState, encode_segment, encode_space, log_from, segment_key, space_key};
-use crate::kv::{Durability, Key, Kv, Store};
+use super::rows::{SegmentState, encode_segment, log_from, segment_key, space_key};
+use super::wait::Held;
+use crate::kv::{Durability, Kv, Store};
 
 /// Insertions between two looks at the clock, before anything is known about how long one takes.
 const FIRST_STEP: u32 = 8;
@@ -58,6 +60,8 @@ impl<K: Kv> Database<K> {
         if self.paused.get() {
             return Ok(false);
         }
+        // A job whose flip is in doubt keeps its collection from getting another one.
+        self.settle().await?;
         let Some(mut running) = self.job.borrow_mut().take().or_else(|| self.next_job()) else { return Ok(false) };
         match self.slice(&mut running, budget_ms) {
             Ok(true) => {
@@ -127,48 +131,57 @@ impl<K: Kv> Database<K> {
     /// Stores the result of a job and puts it into service.
     async fn finish(&self, running: RunningJob) -> Result<()> {
         let RunningJob { collection, job, covers, .. } = running;
-        let outcome = match job.finish() {
-            Ok(sealed) => self.put_into_service(&collection, sealed).await,
-            Err(error) => Err(error),
-        };
-        if outcome.is_err() {
-            collection.engine.borrow_mut().abandon_job();
-        } else {
-            collection.sealed.set(collection.sealed.get().max(covers));
+        match self.store_segment(&collection, job).await {
+            Ok((held, sealed)) => self.put_into_service(held, collection, sealed, covers).await,
+            Err(error) => {
+                collection.engine.borrow_mut().abandon_job();
+                Err(error)
+            }
         }
-        outcome
     }
 
-    async fn put_into_service(&self, collection: &Rc<OpenCollection>, sealed: SealedJob) -> Result<()> {
-        let space = collection.space;
+    /// Stores the segment that a job made; whoever gets the lock may name it.
+    async fn store_segment(&self, collection: &OpenCollection, job: Job) -> Result<(Held<'_>, SealedJob)> {
+        let sealed = job.finish()?;
         if let Some(segment) = sealed.segment() {
-            self.stage(space, &segment.id(), segment.bytes()).await?;
+            self.stage(collection.space, &segment.id(), segment.bytes()).await?;
         }
-        let held = self.writing.hold().await;
+        Ok((self.hold_settled().await?, sealed))
+    }
+
+    async fn put_into_service(
+        &self,
+        held: Held<'_>,
+        collection: Rc<OpenCollection>,
+        sealed: SealedJob,
+        covers: Lsn,
+    ) -> Result<()> {
         if collection.dropped.get() {
             // Staged for nothing: the collection's rows are gone, and these go with the next opening.
             return Ok(());
         }
         let flip = collection.engine.borrow().flip(&sealed);
-        self.write_flip(collection, &flip).await?;
-        collection.engine.borrow_mut().install(sealed);
+        let flipping = Flipping { collection, sealed, flip, covers };
+        if let Err(error) = self.write_flip(&flipping).await {
+            // It may have happened all the same: the job stays out until somebody has looked.
+            self.doubt(Tried::Flip(flipping));
+            return Err(error);
+        }
+        let dead = flipping.flip.dropped.iter().map(|id| segment_key(flipping.collection.space, id)).collect();
+        flipping.install();
         drop(held);
-        let added = flip.added.as_ref().map(|segment| segment.id());
-        let dead = flip.dropped.iter().filter(|id| Some(**id) != added);
-        let dead: Vec<Key> = dead.map(|id| segment_key(space, id)).collect();
-        self.sweep(&dead).await
+        self.sweep(dead).await;
+        Ok(())
     }
 
-    /// The one step that makes a job's result what is there.
-    async fn write_flip(&self, collection: &OpenCollection, flip: &Flip) -> Result<()> {
-        let space = collection.space;
+    /// The one step that makes a job's result what is there. What the flip drops is left alone: it is swept afterwards,
+    /// when nobody can need it any more.
+    async fn write_flip(&self, flipping: &Flipping) -> Result<()> {
+        let (space, flip) = (flipping.collection.space, &flipping.flip);
         let identity = Identity { hlc_last: self.stamper.borrow().last_hlc(), ..self.identity.get() };
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
-        tx.put(Store::Spaces, space_key(space), encode_space(&collection.name, &flip.manifest));
-        for id in &flip.dropped {
-            tx.put(Store::Segs, segment_key(space, id), encode_segment(SegmentState::Dead, id, 0));
-        }
+        tx.put(Store::Spaces, space_key(space), flipping.row());
         if let Some(segment) = &flip.added {
             let row = encode_segment(SegmentState::Live, &segment.id(), segment.byte_len());
             tx.put(Store::Segs, segment_key(space, &segment.id()), row);
@@ -182,6 +195,9 @@ impl<K: Kv> Database<K> {
 
 fn next_job_of(collection: &Rc<OpenCollection>) -> Option<RunningJob> {
     let mut engine = collection.engine.borrow_mut();
+    if engine.job_is_out() {
+        return None;
+    }
     let wanted = collection.seal_wanted.get();
     let sealed = collection.sealed.get().max(engine.sealed_through());
     let urgency = if wanted > sealed { Urgency::Now } else { Urgency::WhenFull };
@@ -189,18 +205,15 @@ fn next_job_of(collection: &Rc<OpenCollection>) -> Option<RunningJob> {
     // Asked to seal now, the engine seals whatever the memtable holds; when it merges or finds nothing to do, the
     // memtable was empty, and everything so far is sealed either way.
     let covers = if urgency == Urgency::Now { newest } else { Lsn(0) };
-    let waiting = engine.snapshot().pending();
-    let full = waiting >= SealPolicy::default().rows || engine.memtable_bytes() >= SealPolicy::default().bytes;
-    let pending = if full || urgency == Urgency::Now { waiting } else { 0 };
     let Some(job) = engine.next_job(urgency) else {
         collection.sealed.set(collection.sealed.get().max(covers));
         return None;
     };
     Some(RunningJob {
         collection: Rc::clone(collection),
+        pending: job.fresh_points(),
         job,
         covers,
-        pending,
         remaining: 1,
         total: 1,
         step: FIRST_STEP,

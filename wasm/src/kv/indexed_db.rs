@@ -31,7 +31,6 @@ const VERSION: u32 = 1;
 /// A transaction of small rows is over in milliseconds; one that hangs without an error was seen in Safari.
 const SMALL_LIMIT_MS: u32 = 5_000;
 const LARGE_LIMIT_MS: u32 = 30_000;
-const LARGE_BYTES: usize = 1 << 20;
 
 /// Why a transaction failed, by what to do about it.
 enum Failure {
@@ -136,9 +135,10 @@ impl IndexedDb {
         let (link, database) = (Rc::downgrade(&self.link), database.clone());
         wasm_bindgen_futures::spawn_local(async move {
             let asked_to_go = changes.recv().await.is_some();
-            database.close();
+            database.clone().close();
             if let Some(link) = link.upgrade() {
-                link.connection.borrow_mut().take();
+                // Only this connection: the answer may come late, when another one is in its place.
+                link.connection.borrow_mut().take_if(|open| open.as_sys() == database.as_sys());
                 if asked_to_go && link.closed.get().is_none() {
                     link.closed.set(Some(Closed::ForOthers));
                 }
@@ -227,7 +227,7 @@ impl Kv for IndexedDb {
     async fn commit(&self, tx: &KvTx, durability: Durability) -> Result<()> {
         // Everything that allocates happens before the transaction exists.
         let requests: Vec<Request> = tx.ops().iter().map(Request::new).collect();
-        let limit = if tx.bytes() > LARGE_BYTES { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
+        let limit = if tx.is_large() { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
         let requests = requests.as_slice();
         let work = |database, retry| -> Work<'_> { Box::pin(write(database, tx, requests, durability, retry)) };
         self.attempt(limit, &work).await.map(|_| ())

@@ -13,6 +13,9 @@ use hyperspace_core::error::{Error, Result};
 
 use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
 
+/// The largest value that a browser keeps in its log, next to the keys.
+const INLINE_BYTES: usize = 64 << 10;
+
 type Rows = BTreeMap<(Store, Key), Rc<[u8]>>;
 
 /// What goes wrong, and when.
@@ -82,7 +85,7 @@ impl MemoryKv {
         Self::with_rows(self.inner.rows.borrow().clone())
     }
 
-    /// What is found after a power failure: only what a strict transaction has flushed.
+    /// What is found after a power failure: only what a strict transaction has flushed, see `MemoryKv::flushed`.
     #[must_use]
     pub fn after_power_failure(&self) -> Self {
         Self::with_rows(self.inner.durable.borrow().clone())
@@ -168,6 +171,17 @@ impl MemoryKv {
         Ok(())
     }
 
+    /// What is on the device after a strict transaction. Chromium on `LevelDB` keeps a value above [`INLINE_BYTES`] in
+    /// a file of its own, which only that value's own transaction flushes: a large value that was written relaxed is
+    /// still lost, and with it whatever its row held before.
+    fn flushed(rows: &Rows, before: &Rows, tx: &KvTx) -> Rows {
+        let own = |at: &(Store, Key)| {
+            tx.ops().iter().any(|op| matches!(op, Op::Put(s, k, _) | Op::Add(s, k, _) if (*s, k) == (at.0, &at.1)))
+        };
+        let safe = |at, value: &Rc<[u8]>| value.len() <= INLINE_BYTES || before.get(at) == Some(value) || own(at);
+        rows.iter().filter(|(at, value)| safe(at, value)).map(|(at, value)| (at.clone(), Rc::clone(value))).collect()
+    }
+
     fn apply(rows: &mut Rows, op: &Op) {
         match op {
             Op::Put(store, key, value) | Op::Add(store, key, value) => {
@@ -215,7 +229,7 @@ impl Kv for MemoryKv {
         Self::admit(&rows, tx)?;
         tx.ops().iter().for_each(|op| Self::apply(&mut rows, op));
         if durability == Durability::Strict {
-            self.inner.durable.replace(rows.clone());
+            self.inner.durable.replace_with(|before| Self::flushed(&rows, before, tx));
         }
         match self.inner.fault.get() {
             Some(Fault::LostAnswer(0)) => {

@@ -226,6 +226,11 @@ impl KvTx {
             .sum()
     }
 
+    /// Whether it may take long: many bytes, or deletions, whose size nobody knows.
+    pub fn is_large(&self) -> bool {
+        self.bytes() > LARGE_BYTES || self.ops.iter().any(|op| matches!(op, Op::Delete(..) | Op::DeleteRange(..)))
+    }
+
     /// The stores written, without repetition, in their fixed order.
     pub fn stores(&self) -> Vec<Store> {
         let fence = self.fence.iter().map(|fence| fence.store);
@@ -235,6 +240,9 @@ impl KvTx {
         stores
     }
 }
+
+/// A transaction that writes more is large.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// Where the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,5 +291,22 @@ pub trait Kv {
     /// Reads one row.
     async fn get(&self, store: Store, key: &[u8]) -> Result<Option<Blob>> {
         Ok(self.get_many(store, &[key.to_vec()]).await?.pop().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_may_take_as_long_as_a_large_write() {
+        let mut small = KvTx::new();
+        small.put(Store::Meta, key_of(&[1]), vec![0; 100]);
+        assert!(!small.is_large());
+        let mut large = small.clone();
+        large.put(Store::Meta, key_of(&[1]), vec![0; LARGE_BYTES]);
+        assert!(large.is_large());
+        small.delete_range(Store::Chunks, key_of(&[1]), key_of(&[2]));
+        assert!(small.is_large());
     }
 }

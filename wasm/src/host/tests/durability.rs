@@ -1,5 +1,7 @@
 //! Opening again: what is found, what it costs, and who may write.
 
+use hyperspace_core::segment::Manifest;
+
 use super::*;
 use crate::kv::Store;
 
@@ -60,6 +62,34 @@ fn flush_makes_relaxed_writes_survive_a_power_failure() {
     let database = open(&kv.after_power_failure()).unwrap();
     let collection = run(database.collection("notes")).unwrap();
     assert_eq!(stored(&collection, 1), Some(vector_of(1, 0)));
+}
+
+#[test]
+fn a_flushed_record_of_many_rows_survives_a_power_failure() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let wide = CollectionConfig::new("wide", 512, Metric::L2).unwrap();
+    let collection = run(database.collection_or_create(wide)).unwrap();
+    let ids: Vec<PointId> = (0..400).map(PointId::Int).collect();
+    let vectors: Vec<f32> = (0..400 * 512).map(|i| i as f32).collect();
+    let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
+    run(database.upsert(&collection, &batch, Some(Durability::Relaxed))).unwrap();
+    run(database.flush()).unwrap();
+    let database = open(&kv.after_power_failure()).unwrap();
+    assert_eq!(run(database.collection("wide")).unwrap().snapshot().len(), 400);
+}
+
+#[test]
+fn a_sealed_segment_survives_a_power_failure() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
+    run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
+    seal(&database, &collection).unwrap();
+    assert_eq!(kv.rows_in(Store::Wal), 0, "the segment is all there is");
+    let database = open(&kv.after_power_failure()).unwrap();
+    assert_eq!(run(database.collection("notes")).unwrap().snapshot().len(), 2_500);
 }
 
 #[test]
@@ -185,4 +215,61 @@ fn an_exported_collection_opens_elsewhere_with_the_same_answers() {
     bytes[0][4_000] ^= 1;
     let error = run(other.import("bad", &manifest, &bytes)).unwrap_err();
     assert_eq!(error.kind().code(), "corrupted");
+}
+
+#[test]
+fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
+    let database = open(&MemoryKv::new()).unwrap();
+    let collection = notes(&database);
+    for id in [1, 2] {
+        run(upsert(&database, &collection, &[(id, 0)], Durability::Relaxed)).unwrap();
+        seal(&database, &collection).unwrap();
+    }
+    let (manifest, segments) = database.export(&collection);
+    let manifest = Manifest::decode(&manifest).unwrap();
+    let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
+
+    let kv = MemoryKv::new();
+    let other = open(&kv).unwrap();
+    let endless = Manifest { sealed_through: u64::MAX, ..manifest.clone() };
+    run(other.import("copy", &endless.encode(), &bytes)).unwrap();
+    let copy = run(other.collection("copy")).unwrap();
+    run(upsert(&other, &copy, &[(3, 0)], Durability::Relaxed)).unwrap();
+    let other = open(&kv.after_process_death()).unwrap();
+    assert_eq!(run(other.collection("copy")).unwrap().snapshot().len(), 3);
+
+    let mut twice = manifest.clone();
+    twice.segments[1] = twice.segments[0].clone();
+    let same = [bytes[0].clone(), bytes[0].clone()];
+    let error = run(other.import("twice", &twice.encode(), &same)).unwrap_err();
+    assert_eq!(error.kind().code(), "corrupted");
+
+    // Two exports of two versions of one point, put together.
+    let database = open(&MemoryKv::new()).unwrap();
+    let changed = notes(&database);
+    run(upsert(&database, &changed, &[(1, 1)], Durability::Relaxed)).unwrap();
+    seal(&database, &changed).unwrap();
+    let (later, segments) = database.export(&changed);
+    let mut mixed = manifest.clone();
+    mixed.segments[1] = Manifest::decode(&later).unwrap().segments.remove(0);
+    let error = run(other.import("mixed", &mixed.encode(), &[bytes[0].clone(), segments[0].bytes().to_vec()]));
+    assert_eq!(error.unwrap_err().kind().code(), "corrupted");
+}
+
+#[test]
+fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
+    const YEARS_MS: u64 = 3 * 366 * 24 * 3_600_000;
+    let ahead = environment();
+    ahead.now_ms.set(ahead.now_ms.get() + YEARS_MS);
+    let database = run(Database::open(MemoryKv::new(), ahead, Durability::Relaxed)).unwrap();
+    let collection = notes(&database);
+    run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
+    seal(&database, &collection).unwrap();
+    let (manifest, segments) = database.export(&collection);
+    let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
+
+    let other = open(&MemoryKv::new()).unwrap();
+    let error = run(other.import("copy", &manifest, &bytes)).unwrap_err();
+    assert_eq!(error.kind().code(), "invalid_argument");
+    run(upsert(&other, &notes(&other), &[(1, 0)], Durability::Relaxed)).unwrap();
 }

@@ -109,3 +109,68 @@ fn a_write_that_failed_and_is_stored_all_the_same_is_visible_before_the_next_one
     assert_eq!(stored(&collection, 1), Some(vector_of(1, 0)), "the store and the engine agree");
     assert_eq!(kv.rows_in(Store::Wal), 2);
 }
+
+#[test]
+fn a_database_whose_leftovers_cannot_be_swept_opens_all_the_same() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
+    collection.request_seal();
+    // Its segment is staged, the flip is not applied.
+    kv.arm(Fault::Abort(2));
+    work_off(&database).unwrap_err();
+    assert_eq!(kv.rows_in(Store::Segs), 1);
+    let mut outcomes = Vec::new();
+    for n in 0.. {
+        let crashed = kv.after_process_death();
+        crashed.arm(Fault::Abort(n));
+        let opened = open(&crashed);
+        if crashed.is_armed() {
+            assert_eq!(crashed.rows_in(Store::Segs), 0);
+            break;
+        }
+        outcomes.push(opened.is_ok());
+    }
+    // The two requests of the sweep come last.
+    assert_eq!(outcomes[outcomes.len() - 3..], [false, true, true]);
+}
+
+#[test]
+fn a_merge_whose_inputs_cannot_be_swept_is_in_service_all_the_same() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    for part in 0..4_u64 {
+        let points: Vec<_> = (part * 600..part * 600 + 600).map(|id| (id, 0)).collect();
+        run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
+        let wanted = collection.request_seal();
+        while collection.sealed_through() < wanted {
+            run(database.work(5.0)).unwrap();
+        }
+    }
+    // Two requests stage the segment, four flip, the next one deletes the first input.
+    kv.arm(Fault::Abort(6));
+    work_off(&database).unwrap();
+    assert!(!kv.is_armed());
+    assert_eq!((collection.snapshot().segments().len(), kv.rows_in(Store::Segs)), (1, 5));
+    let database = open(&kv).unwrap();
+    assert_eq!(kv.rows_in(Store::Segs), 1, "swept by the next opening");
+    assert_eq!(run(database.collection("notes")).unwrap().snapshot().len(), 2_400);
+}
+
+#[test]
+fn a_setting_that_could_not_be_stored_is_not_in_force() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    let changed = |ef| CollectionConfig { ef_search: Some(ef), ..config() };
+    kv.arm(Fault::Quota(0));
+    run(database.collection_or_create(changed(99))).err().unwrap();
+    assert_eq!(collection.with_engine(|engine| engine.config().ef_search), None);
+    run(database.collection_or_create(changed(0))).err().unwrap();
+    run(database.collection_or_create(changed(98))).unwrap();
+    let database = open(&kv.after_process_death()).unwrap();
+    let collection = run(database.collection("notes")).unwrap();
+    assert_eq!(collection.with_engine(|engine| engine.config().ef_search), Some(98));
+}

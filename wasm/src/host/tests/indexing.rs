@@ -102,3 +102,21 @@ fn progress_ends_with_everything_indexed() {
     assert!(seen.is_sorted() && seen.contains(&4_000));
     assert!(seen.iter().any(|&indexed| indexed > 0 && indexed < 4_000), "there is something to see in between");
 }
+
+#[test]
+fn asking_to_seal_while_a_job_is_being_stored_is_answered_only_when_it_is() {
+    let kv = MemoryKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
+    let wanted = collection.request_seal();
+    kv.hold();
+    let storing: Boxed<'_, Result<bool>> = Box::pin(database.work(1e6));
+    let mut storing = [(storing, None)];
+    assert_eq!(poll_all(&mut storing), 0);
+    assert!(!run(database.work(5.0)).unwrap(), "its job is out");
+    assert!(collection.sealed_through() < wanted, "nothing is stored yet");
+    kv.release();
+    while poll_all(&mut storing) < 1 {}
+    assert!(collection.sealed_through() >= wanted);
+}
