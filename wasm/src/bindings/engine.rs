@@ -11,7 +11,7 @@ use std::rc::Rc;
 use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::metric::{Metric, QueryVector};
-use hyperspace_core::types::Lsn;
+use hyperspace_core::types::{Lsn, Tenant};
 use js_sys::{Array, Float32Array, Float64Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
@@ -63,7 +63,9 @@ impl Engine {
             "memory" => AnyStore::Memory(MemoryKv::new()),
             other => return Err(Error::invalid_argument(format!("storage is `indexeddb` or `memory`, not `{other}`"))),
         };
-        let database = Rc::new(Database::open(store, Rc::new(JsEnvironment), durability).await?);
+        // A tab serves whoever uses the origin; the browser keeps origins apart.
+        let tenant = Tenant::local();
+        let database = Rc::new(Database::open(&tenant, store, Rc::new(JsEnvironment), durability).await?);
         Ok(Self { database, handles: Rc::default() })
     }
 

@@ -10,12 +10,14 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::{RESERVATION, Stamper};
 use hyperspace_core::port::{Clock, Entropy};
-use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
+use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
 
 use super::commit::Waiting;
 use super::doubt::Tried;
-use super::identity::{Identity, decode_owner, encode_owner, identity_key, owner_key};
+use super::identity::{
+    Identity, check_tenant, decode_owner, encode_owner, encode_tenant, identity_key, owner_key, tenant_key,
+};
 use super::wait::{Lock, yield_once};
 use super::work::RunningJob;
 use crate::kv::{BackendKind, Durability, Fence, Kv, KvCounters, KvTx, Ledger, Store};
@@ -145,15 +147,24 @@ pub struct Database<K: Kv> {
 }
 
 impl<K: Kv> Database<K> {
-    /// Opens the database in a store: takes ownership, reserves stamps, reads the catalog, sweeps what no manifest
+    /// Opens a tenant's database in a store, and binds it to the tenant for good: takes ownership, reserves stamps, reads the catalog, sweeps what no manifest
     /// names. Collections are loaded when they are asked for.
     ///
     /// # Errors
-    /// `Corrupted` or `Unsupported` when what is stored cannot be read; whatever the store answers.
-    pub async fn open(kv: K, environment: Rc<dyn Environment>, durability: Durability) -> Result<Self> {
+    /// `PermissionDenied` when the store holds another tenant's database; `Corrupted` or `Unsupported` when what is
+    /// stored cannot be read; whatever the store answers.
+    pub async fn open(
+        tenant: &Tenant,
+        kv: K,
+        environment: Rc<dyn Environment>,
+        durability: Durability,
+    ) -> Result<Self> {
         let kv = Ledger::new(kv);
-        let mut rows = kv.get_many(Store::Meta, &[identity_key(), owner_key()]).await?;
-        let (owner, identity) = (rows.pop().flatten(), rows.pop().flatten());
+        let mut rows = kv.get_many(Store::Meta, &[identity_key(), owner_key(), tenant_key()]).await?;
+        let (bound, owner, identity) = (rows.pop().flatten(), rows.pop().flatten(), rows.pop().flatten());
+        if let Some(blob) = &bound {
+            check_tenant(blob, tenant)?;
+        }
         let stored = match &identity {
             Some(blob) => Identity::decode(blob)?,
             None => Identity::new(random_u64(&*environment)),
@@ -165,6 +176,9 @@ impl<K: Kv> Database<K> {
         let mut tx = KvTx::new().fenced(before);
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Meta, owner_key(), fence.value.clone());
+        if bound.is_none() {
+            tx.put(Store::Meta, tenant_key(), encode_tenant(tenant));
+        }
         kv.commit(&tx, Durability::Strict).await?;
 
         let mut stamper = Stamper::new(stored.writer, stored.hlc_last, stored.reserved);

@@ -5,7 +5,8 @@
 //! every opening; every later write checks that it has not moved.
 
 use hyperspace_core::bytes::{Reader, Writer};
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
+use hyperspace_core::types::Tenant;
 
 use crate::kv::{Blob, FrameKind, Key, frame, unframe};
 
@@ -17,6 +18,23 @@ pub(crate) fn identity_key() -> Key {
 
 pub(crate) fn owner_key() -> Key {
     b"owner".to_vec()
+}
+
+pub(crate) fn tenant_key() -> Key {
+    b"tenant".to_vec()
+}
+
+pub(crate) fn encode_tenant(tenant: &Tenant) -> Vec<u8> {
+    frame(FrameKind::Tenant, 0, tenant.name().as_bytes())
+}
+
+/// Checks that a stored database is this tenant's: every path below takes that for granted.
+pub(crate) fn check_tenant(blob: &Blob, tenant: &Tenant) -> Result<()> {
+    let (_, owner) = unframe(FrameKind::Tenant, blob, "the database's tenant")?;
+    if *owner == *tenant.name().as_bytes() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::PermissionDenied, "the database holds the data of another tenant"))
 }
 
 /// The database as a writer. Always of one size, so that rewriting it changes no sum of stored bytes.

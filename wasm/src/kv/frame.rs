@@ -27,6 +27,8 @@ pub enum FrameKind {
     Segment = 5,
     /// A slice of a sealed segment.
     Chunk = 6,
+    /// Whose data the database holds.
+    Tenant = 7,
 }
 
 /// Wraps a body.

@@ -261,7 +261,7 @@ fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
     const YEARS_MS: u64 = 3 * 366 * 24 * 3_600_000;
     let ahead = environment();
     ahead.now_ms.set(ahead.now_ms.get() + YEARS_MS);
-    let database = run(Database::open(MemoryKv::new(), ahead, Durability::Relaxed)).unwrap();
+    let database = run(Database::open(&Tenant::local(), MemoryKv::new(), ahead, Durability::Relaxed)).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
     seal(&database, &collection).unwrap();
@@ -272,4 +272,17 @@ fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
     let error = run(other.import("copy", &manifest, &bytes)).unwrap_err();
     assert_eq!(error.kind().code(), "invalid_argument");
     run(upsert(&other, &notes(&other), &[(1, 0)], Durability::Relaxed)).unwrap();
+}
+
+#[test]
+fn a_database_refuses_another_tenant_and_stays_as_it_is() {
+    let kv = MemoryKv::new();
+    let first = open(&kv).unwrap();
+    run(upsert(&first, &notes(&first), &[(1, 0), (2, 0), (3, 0)], Durability::Strict)).unwrap();
+    run(first.close()).unwrap();
+    let other = Tenant::verified("somebody-else").unwrap();
+    let refused = run(Database::open(&other, kv.clone(), environment(), Durability::Relaxed)).err().unwrap();
+    assert_eq!(refused.kind().code(), "permission_denied");
+    let again = open(&kv).unwrap();
+    assert_eq!(notes(&again).snapshot().len(), 3);
 }

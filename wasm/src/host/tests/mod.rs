@@ -17,7 +17,7 @@ use hyperspace_core::error::Result;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::port::{Clock, Entropy};
-use hyperspace_core::types::{Lsn, PointId};
+use hyperspace_core::types::{Lsn, PointId, Tenant};
 
 use super::{Database, Environment, OpenCollection};
 use crate::kv::{Durability, MemoryKv};
@@ -85,7 +85,7 @@ fn environment() -> Rc<TestEnvironment> {
 }
 
 fn open(kv: &MemoryKv) -> Result<Database<MemoryKv>> {
-    run(Database::open(kv.clone(), environment(), Durability::Relaxed))
+    run(Database::open(&Tenant::local(), kv.clone(), environment(), Durability::Relaxed))
 }
 
 fn config() -> CollectionConfig {
