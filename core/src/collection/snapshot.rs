@@ -127,7 +127,7 @@ impl Snapshot {
     /// Where an id is live: newest rows first, since there is at most one.
     fn find(&self, key: &IdKey) -> Option<Place> {
         for (number, block) in self.blocks.iter().enumerate().rev() {
-            if let Some(at) = block.live().find(|&at| block.row(at).key == *key) {
+            if let Some(at) = block.find(key) {
                 return Some(Place::Memtable { block: number as u32, at: at as u32 });
             }
         }

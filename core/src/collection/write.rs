@@ -232,7 +232,7 @@ impl Collection {
                     self.kill_sealed(&key);
                     let term = self.config.metric.has_terms().then_some(term);
                     let components = vector.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-                    self.memtable.put(Row { id, key, stamp, metadata }, components, term);
+                    self.memtable.put(key, Row { id, stamp, metadata }, components, term);
                     applied.upserted += 1;
                 }
                 Entry::Delete { id } => {

@@ -23,24 +23,3 @@ use fearless_simd::Level;
 pub(crate) fn level() -> Level {
     Level::try_detect().unwrap_or(Level::baseline())
 }
-
-/// The name of the instruction set that searches on this machine use, for reports.
-pub fn level_name() -> &'static str {
-    let level = level();
-    if level.is_fallback() {
-        return "scalar";
-    }
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return match level {
-        Level::Avx512(_) => "avx512",
-        Level::Avx2(_) => "avx2",
-        Level::Sse4_2(_) => "sse4.2",
-        _ => "sse2",
-    };
-    #[cfg(target_arch = "aarch64")]
-    return "neon";
-    #[cfg(target_arch = "wasm32")]
-    return "simd128";
-    #[allow(unreachable_code)]
-    "scalar"
-}

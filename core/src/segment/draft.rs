@@ -108,7 +108,7 @@ impl Draft {
             self.vectors.extend_from_slice(&block.vectors()[at * self.dimension..][..self.dimension]);
             self.terms.extend(block.terms().get(at));
             self.add(
-                row.key,
+                block.key(at),
                 &row.id.to_canonical(),
                 row.stamp,
                 0,

@@ -21,8 +21,6 @@ pub const BLOCK_ROWS: usize = 128;
 pub struct Row {
     /// The id.
     pub id: PointId,
-    /// Its key.
-    pub key: IdKey,
     /// When and by whom it was written.
     pub stamp: Stamp,
     /// Its metadata.
@@ -33,6 +31,8 @@ pub struct Row {
 struct BlockRows {
     vectors: Vec<f32>,
     terms: Vec<f32>,
+    /// The keys of the ids, side by side: looking one up reads nothing else.
+    keys: Vec<IdKey>,
     rows: Vec<Arc<Row>>,
 }
 
@@ -67,6 +67,17 @@ impl Block {
     /// A row by its place in the block.
     pub fn row(&self, at: usize) -> &Arc<Row> {
         &self.data.rows[at]
+    }
+
+    /// The key of a row's id.
+    pub fn key(&self, at: usize) -> IdKey {
+        self.data.keys[at]
+    }
+
+    /// The place of the live row of an id.
+    pub fn find(&self, key: &IdKey) -> Option<usize> {
+        let places = self.data.keys.iter().enumerate().filter(|(_, other)| *other == key);
+        places.map(|(at, _)| at).find(|&at| self.is_live(at))
     }
 
     /// Whether the row at this place is live.
@@ -157,9 +168,9 @@ impl Memtable {
     }
 
     /// Appends a point; an older row of the same id dies, a tombstone of it is forgotten.
-    pub fn put(&mut self, row: Row, vector: impl Iterator<Item = f32>, term: Option<f32>) {
-        self.kill(&row.key);
-        self.tombstones.remove(&row.key);
+    pub fn put(&mut self, key: IdKey, row: Row, vector: impl Iterator<Item = f32>, term: Option<f32>) {
+        self.kill(&key);
+        self.tombstones.remove(&key);
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK_ROWS) || self.last_is_frozen() {
             self.blocks.push(Block::default());
         }
@@ -171,7 +182,8 @@ impl Memtable {
         data.terms.extend(term);
         self.rows += 1;
         self.bytes += (data.vectors.len() - before) * 4 + row.metadata.as_bytes().len();
-        self.live.insert(row.key, number);
+        self.live.insert(key, number);
+        data.keys.push(key);
         data.rows.push(Arc::new(row));
     }
 
@@ -243,11 +255,11 @@ mod tests {
 
     fn row(id: u64, cseq: u64) -> Row {
         let id = PointId::Int(id);
-        Row { key: id.key(), id, stamp: Stamp { hlc: 1, writer: 1, cseq }, metadata: Metadata::default() }
+        Row { id, stamp: Stamp { hlc: 1, writer: 1, cseq }, metadata: Metadata::default() }
     }
 
     fn put(table: &mut Memtable, id: u64, cseq: u64) {
-        table.put(row(id, cseq), [id as f32, cseq as f32].into_iter(), None);
+        table.put(PointId::Int(id).key(), row(id, cseq), [id as f32, cseq as f32].into_iter(), None);
     }
 
     #[test]
@@ -287,7 +299,7 @@ mod tests {
         let mut table = Memtable::default();
         let grave = |id: u64, cseq| {
             let row = row(id, cseq);
-            Tombstone { key: row.key, id: row.id, stamp: row.stamp, seq: 0 }
+            Tombstone { key: row.id.key(), id: row.id, stamp: row.stamp, seq: 0 }
         };
         table.bury(grave(1, 1));
         table.bury(grave(2, 2));

@@ -68,12 +68,7 @@ fn flush_makes_relaxed_writes_survive_a_power_failure() {
 fn a_flushed_record_of_many_rows_survives_a_power_failure() {
     let kv = MemoryKv::new();
     let database = open(&kv).unwrap();
-    let wide = CollectionConfig::new("wide", 512, Metric::L2).unwrap();
-    let collection = run(database.collection_or_create(wide)).unwrap();
-    let ids: Vec<PointId> = (0..400).map(PointId::Int).collect();
-    let vectors: Vec<f32> = (0..400 * 512).map(|i| i as f32).collect();
-    let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
-    run(database.upsert(&collection, &batch, Some(Durability::Relaxed))).unwrap();
+    upsert_wide(&database, 400);
     run(database.flush()).unwrap();
     let database = open(&kv.after_power_failure()).unwrap();
     assert_eq!(run(database.collection("wide")).unwrap().snapshot().len(), 400);
@@ -123,18 +118,14 @@ fn writes_that_wait_share_one_transaction_and_keep_their_order() {
 fn a_record_of_many_rows_comes_back_whole() {
     let kv = MemoryKv::new();
     let database = open(&kv).unwrap();
-    let wide = CollectionConfig::new("wide", 512, Metric::L2).unwrap();
-    let collection = run(database.collection_or_create(wide)).unwrap();
-    let ids: Vec<PointId> = (0..1_500).map(PointId::Int).collect();
-    let vectors: Vec<f32> = (0..1_500 * 512).map(|i| i as f32).collect();
-    let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
-    run(database.upsert(&collection, &batch, None)).unwrap();
+    upsert_wide(&database, 1_500);
     assert!(kv.rows_in(Store::Wal) >= 6);
     let database = open(&kv.after_process_death()).unwrap();
     let collection = run(database.collection("wide")).unwrap();
     assert_eq!(collection.snapshot().len(), 1_500);
     let last = collection.snapshot().get(&PointId::Int(1_499)).unwrap();
-    assert_eq!(last.vector, vectors[1_499 * 512..]);
+    let expected: Vec<f32> = (1_499 * 512..1_500 * 512).map(|i| i as f32).collect();
+    assert_eq!(last.vector, expected);
 }
 
 #[test]
@@ -285,4 +276,14 @@ fn a_database_refuses_another_tenant_and_stays_as_it_is() {
     assert_eq!(refused.kind().code(), "permission_denied");
     let again = open(&kv).unwrap();
     assert_eq!(notes(&again).snapshot().len(), 3);
+}
+
+/// Writes points of 512 dimensions in one record, far longer than a row of the log.
+fn upsert_wide(database: &Database<MemoryKv>, count: u64) {
+    let wide = CollectionConfig::new("wide", 512, Metric::L2).unwrap();
+    let collection = run(database.collection_or_create(wide)).unwrap();
+    let ids: Vec<PointId> = (0..count).map(PointId::Int).collect();
+    let vectors: Vec<f32> = (0..count * 512).map(|i| i as f32).collect();
+    let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
+    run(database.upsert(&collection, &batch, Some(Durability::Relaxed))).unwrap();
 }
