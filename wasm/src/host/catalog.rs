@@ -13,9 +13,7 @@ use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
 use super::database::{Database, Entry, OpenCollection};
 use super::doubt::Tried;
 use super::identity::{Identity, identity_key};
-use super::rows::{
-    SegmentState, decode_space, encode_segment, encode_space, segment_key, space_key, space_of, space_range,
-};
+use super::rows::{decode_space, encode_space, segment_key, space_key, space_of, space_range};
 use crate::kv::{Durability, Key, Kv, Store};
 
 /// Rows of the catalog read at once; a manifest is small.
@@ -116,10 +114,6 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Spaces, space_key(space), encode_space(name, manifest));
-        for segment in staged {
-            let row = encode_segment(SegmentState::Live, &segment.id(), segment.byte_len());
-            tx.put(Store::Segs, segment_key(space, &segment.id()), row);
-        }
         self.kv.commit(&tx, Durability::Strict).await?;
         self.identity.set(identity);
         Ok(space)

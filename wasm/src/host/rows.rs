@@ -20,16 +20,6 @@ pub(crate) const CHUNK: usize = (1 << 20) - crate::kv::FRAME_HEADER;
 /// A record's last piece carries this flag.
 const LAST: u16 = 1;
 
-/// Where a segment stands between its first chunk and its last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum SegmentState {
-    /// Its chunks are being written.
-    Staging = 1,
-    /// A manifest names it.
-    Live = 2,
-}
-
 pub(crate) fn space_key(space: SpaceId) -> Key {
     key_of(&[space.0])
 }
@@ -155,9 +145,9 @@ pub(crate) fn chunk_range(segment_key: &[u8]) -> (Key, Key) {
     (segment_key.to_vec(), to)
 }
 
-pub(crate) fn encode_segment(state: SegmentState, id: &SegmentId, len: usize) -> Vec<u8> {
-    let mut body = Vec::with_capacity(48);
-    body.put_u8(state as u8);
+/// A segment's row: written with its first chunk. It does not say whether the segment is live, the manifest does.
+pub(crate) fn encode_segment(id: &SegmentId, len: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(44);
     body.extend_from_slice(&id.0);
     body.put_u64(len as u64);
     body.put_u32(CHUNK as u32);
@@ -168,7 +158,6 @@ pub(crate) fn encode_segment(state: SegmentState, id: &SegmentId, len: usize) ->
 pub(crate) fn decode_segment(blob: &Blob, what: &str) -> Result<(SegmentId, usize, usize)> {
     let (_, body) = unframe(FrameKind::Segment, blob, what)?;
     let mut reader = Reader::new(&body);
-    reader.u8("a state")?;
     let mut id = SegmentId([0; 32]);
     id.0.copy_from_slice(reader.bytes(32, "a segment's id")?);
     let len = reader.u64("a length")?;

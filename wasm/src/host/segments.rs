@@ -8,7 +8,7 @@ use hyperspace_core::segment::{Checks, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId};
 
 use super::database::Database;
-use super::rows::{CHUNK, SegmentState, chunk_key, chunk_range, decode_segment, encode_segment, segment_key};
+use super::rows::{CHUNK, chunk_key, chunk_range, decode_segment, encode_segment, segment_key};
 use crate::kv::{Durability, FrameKind, Key, Kv, Store, decode_into, frame};
 
 /// Chunks written by one transaction: 4 MiB, so that no other tab waits long.
@@ -26,7 +26,7 @@ impl<K: Kv> Database<K> {
         for (batch, window) in chunks.chunks(CHUNKS_A_TRANSACTION).enumerate() {
             let mut tx = self.transaction();
             if batch == 0 {
-                tx.put(Store::Segs, segment_key(space, id), encode_segment(SegmentState::Staging, id, bytes.len()));
+                tx.put(Store::Segs, segment_key(space, id), encode_segment(id, bytes.len()));
             }
             for (at, chunk) in window.iter().enumerate() {
                 let number = (batch * CHUNKS_A_TRANSACTION + at) as u32;

@@ -9,7 +9,7 @@ use hyperspace_core::types::Lsn;
 use super::database::{Database, Entry, OpenCollection};
 use super::doubt::{Flipping, Tried};
 use super::identity::{Identity, identity_key};
-use super::rows::{SegmentState, encode_segment, log_from, segment_key, space_key};
+use super::rows::{log_from, segment_key, space_key};
 use super::wait::Held;
 use crate::kv::{Durability, Kv, Store};
 
@@ -182,10 +182,6 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Spaces, space_key(space), flipping.row());
-        if let Some(segment) = &flip.added {
-            let row = encode_segment(SegmentState::Live, &segment.id(), segment.byte_len());
-            tx.put(Store::Segs, segment_key(space, &segment.id()), row);
-        }
         tx.delete_range(Store::Wal, space_key(space), log_from(space, flip.sealed_through));
         self.kv.commit(&tx, Durability::Strict).await?;
         self.identity.set(identity);
