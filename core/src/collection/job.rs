@@ -19,8 +19,19 @@ use super::snapshot::LiveSegment;
 /// Above this share of dead points (one in so many) a graph is built anew instead of extended.
 const REBUILD_DEAD_DIVISOR: u32 = 5;
 
-/// What a job takes as input.
-#[derive(Debug)]
+/// Names a job among those of its collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u64);
+
+impl JobId {
+    #[must_use]
+    pub(super) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What a job takes as input: the memtable, for a seal, or segments, for a merge.
+#[derive(Debug, Default)]
 pub(super) struct JobInput {
     /// Frozen memtable blocks with the number of their first row.
     pub(super) blocks: Vec<(u64, Block)>,
@@ -37,6 +48,7 @@ pub(super) struct JobInput {
 /// One piece of background work.
 #[derive(Debug)]
 pub struct Job {
+    id: JobId,
     params: HnswParams,
     input: JobInput,
     draft: Draft,
@@ -62,6 +74,7 @@ pub struct JobProgress {
 /// A finished job, ready to be stored and installed.
 #[derive(Debug)]
 pub struct SealedJob {
+    id: JobId,
     pub(super) input: JobInput,
     pub(super) origins: Vec<Origin>,
     pub(super) segment: Option<Arc<Segment>>,
@@ -69,13 +82,18 @@ pub struct SealedJob {
 }
 
 impl Job {
-    pub(super) fn new(config: &CollectionConfig, mut input: JobInput) -> Self {
+    pub(super) fn new(id: JobId, config: &CollectionConfig, mut input: JobInput) -> Self {
         let rows = input.blocks.iter().map(|(_, b)| b.live().count()).sum::<usize>()
             + input.segments.iter().map(|s| s.live.live() as usize).sum::<usize>();
         // The largest segment comes first: if its graph is extended, its points keep their order.
         input.segments.sort_by_key(|s| core::cmp::Reverse(s.live.live()));
         let draft = Draft::new(config.metric, config.dimension, rows);
-        Self { params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
+        Self { id, params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
+    }
+
+    /// Its name.
+    pub const fn id(&self) -> JobId {
+        self.id
     }
 
     /// How many points of the memtable it gives a graph; 0 for a merge.
@@ -116,7 +134,7 @@ impl Job {
             let (id, bytes) = self.draft.seal(&graph, &self.params)?;
             Some(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?))
         };
-        Ok(SealedJob { origins: self.draft.origins().to_vec(), input: self.input, segment, insertions })
+        Ok(SealedJob { id: self.id, origins: self.draft.origins().to_vec(), input: self.input, segment, insertions })
     }
 
     fn gather(&mut self) -> Result<GraphBuilder> {
@@ -146,6 +164,11 @@ fn extends(base: &LiveSegment, params: &HnswParams) -> bool {
 }
 
 impl SealedJob {
+    /// The name of the job.
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
     /// The new segment; `None` when nothing was left to keep.
     pub const fn segment(&self) -> Option<&Arc<Segment>> {
         self.segment.as_ref()

@@ -7,6 +7,7 @@
 
 mod config;
 mod job;
+mod schedule;
 mod search;
 mod snapshot;
 mod top_k;
@@ -17,55 +18,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
-use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Origin, Segment};
-use crate::types::{Lsn, Offset, SegmentId};
+use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Segment};
+use crate::types::{Lsn, SegmentId};
 
 pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K};
-pub use job::{Job, JobProgress, SealedJob};
+pub use job::{Job, JobId, JobProgress, SealedJob};
+pub use schedule::{Flip, SealPolicy, Urgency};
 pub use search::{Hit, Plan, Scratch, SearchOutcome, SearchRequest};
 pub use snapshot::{LiveSegment, Point, Snapshot};
 pub use write::{Applied, Prepared, UpsertBatch, Vectors};
 
-use job::JobInput;
-
-/// When the memtable is sealed and which segments are merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SealPolicy {
-    /// Rows in the memtable that start a seal.
-    pub rows: usize,
-    /// Bytes of vectors and metadata in the memtable that start a seal.
-    pub bytes: usize,
-    /// Segments of one size class that start a merge.
-    pub fan_in: usize,
-}
-
-impl Default for SealPolicy {
-    fn default() -> Self {
-        Self { rows: 2_000, bytes: 4 << 20, fan_in: 4 }
-    }
-}
-
-/// Whether a small memtable is sealed too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// When the policy says so.
-    WhenFull,
-    /// Now, whatever it holds.
-    Now,
-}
-
-/// What a host stores, in one step that happens or does not, before it installs a finished job.
-#[derive(Clone, Debug)]
-pub struct Flip {
-    /// The new manifest.
-    pub manifest: Vec<u8>,
-    /// The segment that it names for the first time; its bytes are stored before.
-    pub added: Option<Arc<Segment>>,
-    /// Segments that it does not name any more.
-    pub dropped: Vec<SegmentId>,
-    /// Log records up to this one are no longer needed.
-    pub sealed_through: Lsn,
-}
+use schedule::JobOut;
 
 /// The writer of a collection.
 #[derive(Debug)]
@@ -78,7 +41,8 @@ pub struct Collection {
     next_lsn: Lsn,
     sealed_through: Lsn,
     newest_hlc: u64,
-    job_is_out: bool,
+    jobs_out: Vec<JobOut>,
+    last_job: JobId,
     graph_insertions: u64,
 }
 
@@ -151,7 +115,8 @@ impl Collection {
             next_lsn: sealed_through.next(),
             newest_hlc,
             sealed_through,
-            job_is_out: false,
+            jobs_out: Vec::new(),
+            last_job: JobId::default(),
             graph_insertions: 0,
         }
     }
@@ -159,11 +124,6 @@ impl Collection {
     /// The configuration.
     pub fn config(&self) -> &CollectionConfig {
         &self.config
-    }
-
-    /// Changes when the memtable is sealed and segments are merged.
-    pub const fn set_policy(&mut self, policy: SealPolicy) {
-        self.policy = policy;
     }
 
     /// The present read view.
@@ -218,109 +178,6 @@ impl Collection {
     /// The manifest of the present state, apart from the log.
     pub fn manifest(&self) -> Manifest {
         self.manifest_of(&self.segments, self.sealed_through)
-    }
-
-    /// The next piece of background work, if there is any; one is out at a time.
-    pub fn next_job(&mut self, urgency: Urgency) -> Option<Job> {
-        if self.job_is_out {
-            return None;
-        }
-        let input = if self.seals(urgency) { self.seal_input() } else { self.merge_input()? };
-        self.job_is_out = true;
-        Some(Job::new(&self.config, input))
-    }
-
-    /// Whether a job is being worked at: then [`Collection::next_job`] has none, whatever is left to do.
-    pub const fn job_is_out(&self) -> bool {
-        self.job_is_out
-    }
-
-    /// Gives a job back that will not be installed; its input stays where it is.
-    pub const fn abandon_job(&mut self) {
-        self.job_is_out = false;
-    }
-
-    /// What the host has to store before it installs a finished job.
-    pub fn flip(&self, job: &SealedJob) -> Flip {
-        // A merge can come out as one of its inputs, byte for byte: then that one stays.
-        let stays = |id: SegmentId| job.segment.as_ref().is_some_and(|s| s.id() == id);
-        let inputs = job.input.segments.iter().map(|s| s.segment.id());
-        let dropped: Vec<SegmentId> = inputs.filter(|&id| !stays(id)).collect();
-        let sealed_through = job.input.sealed_through.max(self.sealed_through);
-        let manifest = self.manifest_of(&self.segments_after(job), sealed_through).encode();
-        Flip { manifest, added: job.segment.clone(), dropped, sealed_through }
-    }
-
-    /// Puts the result of a job, now stored, into service.
-    #[expect(clippy::needless_pass_by_value, reason = "an installed job is spent")]
-    pub fn install(&mut self, job: SealedJob) {
-        self.segments = self.segments_after(&job);
-        self.sealed_through = job.input.sealed_through.max(self.sealed_through);
-        self.graph_insertions += job.insertions();
-        self.memtable.drop_sealed(job.input.frozen_row, &job.input.tombstones);
-        self.job_is_out = false;
-        self.refresh();
-    }
-
-    fn seals(&self, urgency: Urgency) -> bool {
-        let full = self.memtable.rows() >= self.policy.rows || self.memtable.bytes() >= self.policy.bytes;
-        let many_graves = self.memtable.tombstones().len() >= self.policy.rows;
-        full || many_graves || urgency == Urgency::Now && !self.memtable.is_empty()
-    }
-
-    fn seal_input(&mut self) -> JobInput {
-        let blocks = self.memtable.blocks();
-        let blocks = blocks.iter().enumerate().map(|(i, block)| (self.memtable.number(i, 0), block.clone())).collect();
-        let mut tombstones: Vec<_> = self.memtable.tombstones().cloned().collect();
-        tombstones.sort_unstable_by_key(|t| t.key);
-        let sealed_through = self.memtable.newest();
-        JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, tombstones, segments: Vec::new() }
-    }
-
-    /// Chooses segments to merge: a size class that is full, or one segment with many dead points.
-    fn merge_input(&self) -> Option<JobInput> {
-        let of = |chosen: Vec<LiveSegment>| JobInput {
-            blocks: Vec::new(),
-            frozen_row: 0,
-            sealed_through: Lsn(0),
-            tombstones: Vec::new(),
-            segments: chosen,
-        };
-        if let Some(worn) = self.segments.iter().find(|s| s.live.dead() > 0 && s.live.dead() * 4 >= s.live.len()) {
-            return Some(of(alloc::vec![worn.clone()]));
-        }
-        let class = |s: &LiveSegment| (s.live.live().max(1) / 512).max(1).ilog(4);
-        let full_class =
-            (0..16).find(|&c| self.segments.iter().filter(|s| class(s) == c).count() >= self.policy.fan_in.max(2))?;
-        Some(of(self.segments.iter().filter(|s| class(s) == full_class).cloned().collect()))
-    }
-
-    /// The segments once a job is installed, with the deaths that happened since it began.
-    fn segments_after(&self, job: &SealedJob) -> Vec<LiveSegment> {
-        let merged = |s: &LiveSegment| job.input.segments.iter().any(|m| m.segment.id() == s.segment.id());
-        let place = self.segments.iter().position(merged).unwrap_or(self.segments.len());
-        let mut after: Vec<LiveSegment> = self.segments.iter().filter(|s| !merged(s)).cloned().collect();
-        if let Some(segment) = &job.segment {
-            let mut live = LiveBitmap::all_live(segment.len());
-            for (offset, origin) in job.origins.iter().enumerate() {
-                if !self.origin_is_live(job, origin) {
-                    live.kill(Offset(offset as u32));
-                }
-            }
-            after.insert(place, LiveSegment { segment: Arc::clone(segment), live });
-        }
-        after
-    }
-
-    fn origin_is_live(&self, job: &SealedJob, origin: &Origin) -> bool {
-        match *origin {
-            Origin::Memtable(row) => self.memtable.is_live(row),
-            Origin::Segment { source, offset } => {
-                let id = job.input.segments[source as usize].segment.id();
-                let now = self.segments.iter().find(|s| s.segment.id() == id);
-                now.is_some_and(|s| s.live.is_live(offset))
-            }
-        }
     }
 
     fn manifest_of(&self, segments: &[LiveSegment], sealed_through: Lsn) -> Manifest {

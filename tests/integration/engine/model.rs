@@ -172,8 +172,9 @@ fn run(metric: Metric, steps: &[Step], query: &[f32]) {
         model.apply(step);
         model.check(metric, query);
     }
-    model.job = None;
-    model.host.collection.abandon_job();
+    if let Some(job) = model.job.take() {
+        model.host.collection.abandon_job(job.id());
+    }
     model.host.settle().unwrap();
     model.host.reopen().unwrap();
     model.check(metric, query);

@@ -82,7 +82,9 @@ impl<K: Kv> Database<K> {
             let row = self.kv.get(Store::Spaces, &space_key(space)).await?.map(|row| row.to_vec());
             match self.tried.take() {
                 Some(Tried::Flip(flipping)) if row.as_ref() == Some(&flipping.row()) => flipping.install(),
-                Some(Tried::Flip(flipping)) => flipping.collection.engine.borrow_mut().abandon_job(),
+                Some(Tried::Flip(flipping)) => {
+                    flipping.collection.engine.borrow_mut().abandon_job(flipping.sealed.id());
+                }
                 Some(Tried::Deletion(_, name)) if row.is_none() => self.forget(&name),
                 _ => {}
             }

@@ -70,7 +70,7 @@ impl<K: Kv> Database<K> {
             }
             Ok(false) => self.finish(running).await.map(|()| true),
             Err(error) => {
-                running.collection.engine.borrow_mut().abandon_job();
+                running.collection.engine.borrow_mut().abandon_job(running.job.id());
                 Err(error)
             }
         }
@@ -131,10 +131,11 @@ impl<K: Kv> Database<K> {
     /// Stores the result of a job and puts it into service.
     async fn finish(&self, running: RunningJob) -> Result<()> {
         let RunningJob { collection, job, covers, .. } = running;
+        let id = job.id();
         match self.store_segment(&collection, job).await {
             Ok((held, sealed)) => self.put_into_service(held, collection, sealed, covers).await,
             Err(error) => {
-                collection.engine.borrow_mut().abandon_job();
+                collection.engine.borrow_mut().abandon_job(id);
                 Err(error)
             }
         }

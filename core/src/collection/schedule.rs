@@ -1,0 +1,193 @@
+//! Which background work is due, who is at it, and how its results come into service.
+//!
+//! At most one seal is out at a time, and beside it any number of merges, no two of which share a segment. They may be
+//! finished in any order. This rests on:
+//! - A segment stays in service, and a row of the memtable in its place, until the one job that took it is installed or
+//!   given up. What died meanwhile is therefore found by looking the job's inputs up again.
+//! - A row, named by its id and stamp, is stored in one segment at most. What a job makes equals no segment in service,
+//!   then, but one of its own inputs.
+//! - Rows written while a seal is out start a new block, so what it takes is a prefix of the memtable. A second seal
+//!   would take the same prefix again: that is why there is only one.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::segment::{LiveBitmap, Origin, Segment};
+use crate::types::{Lsn, Offset, SegmentId};
+
+use super::Collection;
+use super::job::{Job, JobId, JobInput, SealedJob};
+use super::snapshot::LiveSegment;
+
+/// When the memtable is sealed and which segments are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealPolicy {
+    /// Rows in the memtable that start a seal.
+    pub rows: usize,
+    /// Bytes of vectors and metadata in the memtable that start a seal.
+    pub bytes: usize,
+    /// Segments of one size class that start a merge.
+    pub fan_in: usize,
+}
+
+impl Default for SealPolicy {
+    fn default() -> Self {
+        Self { rows: 2_000, bytes: 4 << 20, fan_in: 4 }
+    }
+}
+
+/// How eager background work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// As the policy says.
+    WhenFull,
+    /// A memtable is sealed whatever it holds.
+    Now,
+}
+
+/// What a host stores, in one step that happens or does not, before it installs a finished job.
+///
+/// It describes the collection as it is: between [`Collection::flip`] and [`Collection::install`] points may be written
+/// and deleted, and jobs taken, but no other flip and no tuning may come.
+#[derive(Clone, Debug)]
+pub struct Flip {
+    /// The new manifest.
+    pub manifest: Vec<u8>,
+    /// The segment that the job made; its bytes are stored before.
+    pub added: Option<Arc<Segment>>,
+    /// Segments that the manifest does not name any more.
+    pub dropped: Vec<SegmentId>,
+    /// Log records up to this one are no longer needed.
+    pub sealed_through: Lsn,
+}
+
+/// A job that is being worked at.
+#[derive(Debug)]
+pub(super) struct JobOut {
+    id: JobId,
+    /// The segments that it merges and no other job may take; a seal takes none.
+    segments: Vec<SegmentId>,
+}
+
+/// What a job would do.
+enum Due {
+    Seal,
+    Merge(Vec<LiveSegment>),
+}
+
+impl Collection {
+    /// Changes when the memtable is sealed and segments are merged.
+    pub const fn set_policy(&mut self, policy: SealPolicy) {
+        self.policy = policy;
+    }
+
+    /// The next piece of background work, if there is any that can be done beside the jobs that are out: a seal if one
+    /// is due, else a merge.
+    pub fn next_job(&mut self, urgency: Urgency) -> Option<Job> {
+        let input = match self.due(urgency)? {
+            Due::Seal => self.seal_input(),
+            Due::Merge(segments) => JobInput { segments, ..JobInput::default() },
+        };
+        self.last_job = self.last_job.next();
+        let segments = input.segments.iter().map(|s| s.segment.id()).collect();
+        self.jobs_out.push(JobOut { id: self.last_job, segments });
+        Some(Job::new(self.last_job, &self.config, input))
+    }
+
+    /// Whether [`Collection::next_job`] would have one.
+    pub fn work_is_due(&self, urgency: Urgency) -> bool {
+        self.due(urgency).is_some()
+    }
+
+    /// Whether any job is being worked at.
+    pub const fn job_is_out(&self) -> bool {
+        !self.jobs_out.is_empty()
+    }
+
+    /// Gives a job back that will not be installed; its input stays where it is.
+    pub fn abandon_job(&mut self, id: JobId) {
+        self.jobs_out.retain(|out| out.id != id);
+    }
+
+    /// What the host has to store before it installs a finished job.
+    pub fn flip(&self, job: &SealedJob) -> Flip {
+        // A merge can come out as one of its inputs, byte for byte: then that one stays.
+        let stays = |id: SegmentId| job.segment.as_ref().is_some_and(|s| s.id() == id);
+        let inputs = job.input.segments.iter().map(|s| s.segment.id());
+        let dropped: Vec<SegmentId> = inputs.filter(|&id| !stays(id)).collect();
+        let sealed_through = job.input.sealed_through.max(self.sealed_through);
+        let manifest = self.manifest_of(&self.segments_after(job), sealed_through).encode();
+        Flip { manifest, added: job.segment.clone(), dropped, sealed_through }
+    }
+
+    /// Puts the result of a job, now stored, into service.
+    ///
+    /// # Panics
+    /// When the job is not out: it was installed or given up before.
+    #[expect(clippy::needless_pass_by_value, reason = "an installed job is spent")]
+    pub fn install(&mut self, job: SealedJob) {
+        let out = self.jobs_out.iter().position(|out| out.id == job.id());
+        self.jobs_out.swap_remove(out.expect("a job is installed once, and not when it was given up"));
+        self.segments = self.segments_after(&job);
+        self.sealed_through = job.input.sealed_through.max(self.sealed_through);
+        self.graph_insertions += job.insertions();
+        if job.input.segments.is_empty() {
+            self.memtable.drop_sealed(job.input.frozen_row, &job.input.tombstones);
+        }
+        self.refresh();
+    }
+
+    fn due(&self, urgency: Urgency) -> Option<Due> {
+        if self.seals(urgency) { Some(Due::Seal) } else { self.to_merge().map(Due::Merge) }
+    }
+
+    fn seals(&self, urgency: Urgency) -> bool {
+        let full = self.memtable.rows() >= self.policy.rows || self.memtable.bytes() >= self.policy.bytes;
+        let many_graves = self.memtable.tombstones().len() >= self.policy.rows;
+        let wanted = full || many_graves || urgency != Urgency::WhenFull && !self.memtable.is_empty();
+        wanted && !self.jobs_out.iter().any(|out| out.segments.is_empty())
+    }
+
+    fn seal_input(&mut self) -> JobInput {
+        let blocks = self.memtable.blocks();
+        let blocks = blocks.iter().enumerate().map(|(i, block)| (self.memtable.number(i, 0), block.clone())).collect();
+        let mut tombstones: Vec<_> = self.memtable.tombstones().cloned().collect();
+        tombstones.sort_unstable_by_key(|t| t.key);
+        let sealed_through = self.memtable.newest();
+        JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, tombstones, segments: Vec::new() }
+    }
+
+    /// Chooses segments to merge: one with many dead points, or a size class that is full.
+    fn to_merge(&self) -> Option<Vec<LiveSegment>> {
+        let taken = |s: &LiveSegment| self.jobs_out.iter().any(|out| out.segments.contains(&s.segment.id()));
+        let free: Vec<&LiveSegment> = self.segments.iter().filter(|s| !taken(s)).collect();
+        if let Some(worn) = free.iter().find(|s| s.live.dead() > 0 && s.live.dead() * 4 >= s.live.len()) {
+            return Some(alloc::vec![(*worn).clone()]);
+        }
+        let class = |s: &LiveSegment| (s.live.live().max(1) / 512).max(1).ilog(4);
+        let of_class = |c: u32| free.iter().filter(move |s| class(s) == c);
+        let full_class = (0..16).find(|&c| of_class(c).count() >= self.policy.fan_in.max(2))?;
+        Some(of_class(full_class).map(|s| (*s).clone()).collect())
+    }
+
+    /// The segments once a job is installed, with the deaths that happened since it began.
+    fn segments_after(&self, job: &SealedJob) -> Vec<LiveSegment> {
+        let merged = |s: &LiveSegment| job.input.segments.iter().any(|m| m.segment.id() == s.segment.id());
+        let place = self.segments.iter().position(merged).unwrap_or(self.segments.len());
+        let mut after: Vec<LiveSegment> = self.segments.iter().filter(|s| !merged(s)).cloned().collect();
+        if let Some(segment) = &job.segment {
+            let now = |taken: &LiveSegment| self.segments.iter().find(|s| s.segment.id() == taken.segment.id());
+            let sources: Vec<Option<&LiveSegment>> = job.input.segments.iter().map(now).collect();
+            let is_live = |origin: &Origin| match *origin {
+                Origin::Memtable(row) => self.memtable.is_live(row),
+                Origin::Segment { source, offset } => sources[source as usize].is_some_and(|s| s.live.is_live(offset)),
+            };
+            let mut live = LiveBitmap::all_live(segment.len());
+            for (offset, _) in job.origins.iter().enumerate().filter(|(_, origin)| !is_live(origin)) {
+                live.kill(Offset(offset as u32));
+            }
+            after.insert(place, LiveSegment { segment: Arc::clone(segment), live });
+        }
+        after
+    }
+}
