@@ -43,6 +43,8 @@ pub enum Urgency {
     WhenFull,
     /// A memtable is sealed whatever it holds.
     Now,
+    /// As `Now`, and every segment that has a dead point is written anew.
+    Reclaim,
 }
 
 /// What a host stores, in one step that happens or does not, before it installs a finished job.
@@ -138,7 +140,7 @@ impl Collection {
     }
 
     fn due(&self, urgency: Urgency) -> Option<Due> {
-        if self.seals(urgency) { Some(Due::Seal) } else { self.to_merge().map(Due::Merge) }
+        if self.seals(urgency) { Some(Due::Seal) } else { self.to_merge(urgency).map(Due::Merge) }
     }
 
     fn seals(&self, urgency: Urgency) -> bool {
@@ -158,10 +160,11 @@ impl Collection {
     }
 
     /// Chooses segments to merge: one with many dead points, or a size class that is full.
-    fn to_merge(&self) -> Option<Vec<LiveSegment>> {
+    fn to_merge(&self, urgency: Urgency) -> Option<Vec<LiveSegment>> {
         let taken = |s: &LiveSegment| self.jobs_out.iter().any(|out| out.segments.contains(&s.segment.id()));
         let free: Vec<&LiveSegment> = self.segments.iter().filter(|s| !taken(s)).collect();
-        if let Some(worn) = free.iter().find(|s| s.live.dead() > 0 && s.live.dead() * 4 >= s.live.len()) {
+        let many = |s: &LiveSegment| urgency == Urgency::Reclaim || s.live.dead() * 4 >= s.live.len();
+        if let Some(worn) = free.iter().find(|s| s.live.dead() > 0 && many(s)) {
             return Some(alloc::vec![(*worn).clone()]);
         }
         let class = |s: &LiveSegment| (s.live.live().max(1) / 512).max(1).ilog(4);
