@@ -5,10 +5,11 @@
 //! and builds anew otherwise (extending a graph full of holes loses recall).
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphBuilder, HnswParams};
 use crate::segment::{Block, Checks, Draft, Origin, Segment, Tombstone};
 use crate::types::{Lsn, Offset};
@@ -172,6 +173,24 @@ impl SealedJob {
     /// The new segment; `None` when nothing was left to keep.
     pub const fn segment(&self) -> Option<&Arc<Segment>> {
         self.segment.as_ref()
+    }
+
+    /// Takes the segment as the host stored it and opened it again, a mapped file perhaps, in place of the one in memory.
+    ///
+    /// # Errors
+    /// `Internal` when it is another segment.
+    pub fn replace_segment(&mut self, stored: Arc<Segment>) -> Result<()> {
+        match &mut self.segment {
+            Some(made) if made.id() == stored.id() => {
+                *made = stored;
+                Ok(())
+            }
+            made => Err(Error::internal(format!(
+                "segment {} is stored in place of {:?}, which the job made",
+                stored.id(),
+                made.as_ref().map(|made| made.id())
+            ))),
+        }
     }
 
     /// How many graph insertions it took.
