@@ -1,4 +1,4 @@
-//! What a collection is: fixed at its creation, but for how it searches.
+//! What a collection is: fixed at its creation, but for a few numbers that may be tuned.
 
 use alloc::format;
 use alloc::string::String;
@@ -39,6 +39,15 @@ pub struct CollectionConfig {
     pub seed: u64,
 }
 
+/// New numbers for a collection: `None` leaves the old one, `Some(None)` goes back to the one that adapts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// Candidates kept while searching.
+    pub ef_search: Option<Option<u32>>,
+    /// Candidates kept while a graph is built; graphs that are there stay as they are.
+    pub ef_construction: Option<Option<u32>>,
+}
+
 impl CollectionConfig {
     /// A configuration with every default.
     ///
@@ -66,6 +75,17 @@ impl CollectionConfig {
             }
         }
         Ok(())
+    }
+
+    /// The configuration with some numbers changed.
+    pub(super) fn tuned(&self, tuning: Tuning) -> Result<Self> {
+        let config = Self {
+            ef_search: tuning.ef_search.unwrap_or(self.ef_search),
+            ef_construction: tuning.ef_construction.unwrap_or(self.ef_construction),
+            ..self.clone()
+        };
+        config.check()?;
+        Ok(config)
     }
 
     /// How graphs of this collection are built.

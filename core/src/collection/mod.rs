@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Segment};
 use crate::types::{Lsn, SegmentId};
 
-pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K};
+pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K, Tuning};
 pub use job::{Job, JobId, JobProgress, SealedJob};
 pub use schedule::{Flip, SealPolicy, Urgency};
 pub use search::{Hit, Plan, Scratch, SearchOutcome, SearchRequest};
@@ -162,15 +162,13 @@ impl Collection {
         self.memtable.bytes()
     }
 
-    /// Changes how many candidates a search keeps; `None` adapts to dimension and size. Effective from the next
-    /// snapshot on; the host stores [`Collection::manifest`].
+    /// Changes the numbers that may change, for the next snapshot and the next job on. The host has stored
+    /// [`Collection::manifest_tuned`] before.
     ///
     /// # Errors
-    /// `InvalidArgument` when it is out of range.
-    pub fn set_ef_search(&mut self, ef_search: Option<u32>) -> Result<()> {
-        let config = CollectionConfig { ef_search, ..(*self.config).clone() };
-        config.check()?;
-        self.config = Arc::new(config);
+    /// `InvalidArgument` when one is out of range.
+    pub fn tune(&mut self, tuning: Tuning) -> Result<()> {
+        self.config = Arc::new(self.config.tuned(tuning)?);
         self.refresh();
         Ok(())
     }
@@ -178,6 +176,15 @@ impl Collection {
     /// The manifest of the present state, apart from the log.
     pub fn manifest(&self) -> Manifest {
         self.manifest_of(&self.segments, self.sealed_through)
+    }
+
+    /// The manifest as it is once [`Collection::tune`] was called.
+    ///
+    /// # Errors
+    /// As [`Collection::tune`].
+    pub fn manifest_tuned(&self, tuning: Tuning) -> Result<Manifest> {
+        let Manifest { sealed_through, segments, .. } = self.manifest();
+        Ok(Manifest { sealed_through, segments, ..self.config.tuned(tuning)?.to_manifest() })
     }
 
     fn manifest_of(&self, segments: &[LiveSegment], sealed_through: Lsn) -> Manifest {

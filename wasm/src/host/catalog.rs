@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyperspace_core::bytes::AlignedBytes;
-use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot};
+use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot, Tuning};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::MAX_CLOCK_LEAD_MS;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
@@ -156,16 +156,15 @@ impl<K: Kv> Database<K> {
         if asked.ef_search.is_none() || asked.ef_search == is.ef_search {
             return Ok(());
         }
-        asked.check()?;
+        let tuning = Tuning { ef_search: Some(asked.ef_search), ..Tuning::default() };
         let _held = self.hold_settled().await?;
         existing.check()?;
-        let manifest = existing.engine.borrow().manifest();
-        let manifest = Manifest { ef_search: asked.ef_search.unwrap_or(0), ..manifest }.encode();
+        let manifest = existing.engine.borrow().manifest_tuned(tuning)?.encode();
         let mut tx = self.transaction();
         tx.put(Store::Spaces, space_key(existing.space), encode_space(name, &manifest));
         // Strict: a large manifest written relaxed would not be flushed by what comes after it.
         self.kv.commit(&tx, Durability::Strict).await?;
-        existing.engine.borrow_mut().set_ef_search(asked.ef_search)
+        existing.engine.borrow_mut().tune(tuning)
     }
 
     /// Deletes a collection with everything it holds, in one transaction; false when there is none.
