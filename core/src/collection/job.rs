@@ -180,17 +180,11 @@ impl SealedJob {
     /// # Errors
     /// `Internal` when it is another segment.
     pub fn replace_segment(&mut self, stored: Arc<Segment>) -> Result<()> {
-        match &mut self.segment {
-            Some(made) if made.id() == stored.id() => {
-                *made = stored;
-                Ok(())
-            }
-            made => Err(Error::internal(format!(
-                "segment {} is stored in place of {:?}, which the job made",
-                stored.id(),
-                made.as_ref().map(|made| made.id())
-            ))),
-        }
+        let Some(made) = self.segment.as_mut().filter(|made| made.id() == stored.id()) else {
+            return Err(Error::internal(format!("segment {} is not the one that the job made", stored.id())));
+        };
+        *made = stored;
+        Ok(())
     }
 
     /// How many graph insertions it took.
