@@ -80,6 +80,11 @@ impl Snapshot {
         self.segments.iter().map(|s| s.live.live() as usize).sum()
     }
 
+    /// How many dead points sealed segments still hold.
+    pub fn dead(&self) -> usize {
+        self.segments.iter().map(|s| s.live.dead() as usize).sum()
+    }
+
     /// How many live points wait in the memtable.
     pub fn pending(&self) -> usize {
         self.blocks.iter().map(|block| block.live().count()).sum()
@@ -87,14 +92,7 @@ impl Snapshot {
 
     /// Finds a live point by its id.
     pub fn get(&self, id: &PointId) -> Option<Point> {
-        let place = self.find(&id.key())?;
-        let (space, row) = self.vector_at(place);
-        Some(Point {
-            id: id.clone(),
-            vector: space.row(row).to_vec(),
-            metadata: self.metadata_at(place).to_metadata(),
-            stamp: self.stamp_at(place),
-        })
+        self.find(&id.key()).map(|place| self.point_at(place))
     }
 
     /// How many live points match.
@@ -113,15 +111,7 @@ impl Snapshot {
 
     /// All live points, in no order that callers may rely on.
     pub fn points(&self) -> impl Iterator<Item = Point> + '_ {
-        self.places().map(|place| {
-            let (space, row) = self.vector_at(place);
-            Point {
-                id: self.id_at(place),
-                vector: space.row(row).to_vec(),
-                metadata: self.metadata_at(place).to_metadata(),
-                stamp: self.stamp_at(place),
-            }
-        })
+        self.places().map(|place| self.point_at(place))
     }
 
     /// Where an id is live: newest rows first, since there is at most one.
@@ -131,6 +121,11 @@ impl Snapshot {
                 return Some(Place::Memtable { block: number as u32, at: at as u32 });
             }
         }
+        self.find_sealed(key)
+    }
+
+    /// Where an id is live in the sealed segments.
+    pub(super) fn find_sealed(&self, key: &IdKey) -> Option<Place> {
         self.segments.iter().enumerate().find_map(|(number, sealed)| {
             let offset = sealed.segment.find(key).filter(|&offset| sealed.live.is_live(offset))?;
             Some(Place::Sealed { segment: number as u32, offset })
@@ -145,6 +140,16 @@ impl Snapshot {
             block.live().map(move |at| Place::Memtable { block: number as u32, at: at as u32 })
         });
         sealed.chain(fresh)
+    }
+
+    pub(super) fn point_at(&self, place: Place) -> Point {
+        let (space, row) = self.vector_at(place);
+        Point {
+            id: self.id_at(place),
+            vector: space.row(row).to_vec(),
+            metadata: self.metadata_at(place).to_metadata(),
+            stamp: self.stamp_at(place),
+        }
     }
 
     pub(super) fn id_at(&self, place: Place) -> PointId {

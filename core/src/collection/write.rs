@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use hashbrown::HashSet;
 
 use crate::error::{Error, Result};
 use crate::log::{Entry, Record, RequestId, Stamper, WriteBatch, encode_writes};
@@ -12,6 +13,7 @@ use crate::types::{IdKey, Lsn, PointId, Stamp};
 
 use super::Collection;
 use super::config::MAX_BATCH;
+use super::snapshot::Place;
 
 /// Vectors of a batch, row after row.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +142,8 @@ impl Collection {
         request: Option<RequestId>,
     ) -> Result<Option<Prepared>> {
         let writes_are_pending = self.next_lsn != self.memtable.newest().next();
-        let gone: Vec<&PointId> = ids.iter().filter(|id| writes_are_pending || self.is_live(&id.key())).collect();
+        let gone: Vec<&PointId> =
+            ids.iter().filter(|id| writes_are_pending || self.place_of(&id.key()).is_some()).collect();
         if gone.is_empty() {
             return Ok(None);
         }
@@ -150,6 +153,53 @@ impl Collection {
         Ok(Some(Prepared {
             lsn,
             record: encode_writes(lsn, first, request, self.config.dimension, self.config.metric.has_terms(), entries),
+        }))
+    }
+
+    /// Encodes new metadata for those of some points that are live as one record of puts, each with the vector and the term
+    /// that are stored; `None` when none of them is live.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for no point at all or an id that is listed twice; `LimitExceeded` for more than [`MAX_BATCH`]
+    /// points; `Internal` while earlier writes are prepared and not yet published (the vectors that they bring cannot be
+    /// seen), or when fewer stamps are reserved than there are points.
+    pub fn prepare_metadata(
+        &mut self,
+        changes: &[(PointId, Metadata)],
+        stamper: &mut Stamper,
+        now_ms: u64,
+        request: Option<RequestId>,
+    ) -> Result<Option<Prepared>> {
+        check_batch(changes.len())?;
+        let published = self.memtable.newest();
+        if self.next_lsn != published.next() {
+            return Err(Error::internal(format!(
+                "metadata is prepared as record {} of collection `{}`, which shows no more than record {}",
+                self.next_lsn.0, self.config.name, published.0
+            )));
+        }
+        let mut seen = HashSet::with_capacity(changes.len());
+        let mut found = Vec::with_capacity(changes.len());
+        for (id, metadata) in changes {
+            let key = id.key();
+            if !seen.insert(key) {
+                return Err(Error::invalid_argument(format!("point {id} is listed twice")));
+            }
+            found.extend(self.place_of(&key).map(|place| (id, place, metadata)));
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let first = stamper.stamp(now_ms, found.len())?;
+        let lsn = self.take_lsn();
+        let entries = found.into_iter().map(|(id, place, metadata)| {
+            let (space, row) = self.snapshot.vector_at(place);
+            (id, Some((space.row(row), space.term(row), metadata.as_bytes())))
+        });
+        let has_terms = self.config.metric.has_terms();
+        Ok(Some(Prepared {
+            lsn,
+            record: encode_writes(lsn, first, request, self.config.dimension, has_terms, entries),
         }))
     }
 
@@ -266,9 +316,12 @@ impl Collection {
         self.segments.iter_mut().any(|s| s.segment.find(key).is_some_and(|offset| s.live.kill(offset)))
     }
 
-    fn is_live(&self, key: &IdKey) -> bool {
-        self.memtable.holds(key)
-            || self.segments.iter().any(|s| s.segment.find(key).is_some_and(|offset| s.live.is_live(offset)))
+    /// Where an id is live, in the newest snapshot too.
+    fn place_of(&self, key: &IdKey) -> Option<Place> {
+        if let Some((block, at)) = self.memtable.find(key) {
+            return Some(Place::Memtable { block: block as u32, at: at as u32 });
+        }
+        self.snapshot.find_sealed(key)
     }
 
     fn take_lsn(&mut self) -> Lsn {

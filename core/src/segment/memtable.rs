@@ -153,13 +153,14 @@ impl Memtable {
 
     /// The stamp under which the memtable knows the id, dead or alive.
     pub fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
-        let live = self.live.get(key).map(|&row| self.row(row).stamp);
+        let live = self.find(key).map(|(block, at)| self.blocks[block].row(at).stamp);
         live.or_else(|| self.tombstones.get(key).map(|t| t.stamp))
     }
 
-    /// Whether the id is live here.
-    pub fn holds(&self, key: &IdKey) -> bool {
-        self.live.contains_key(key)
+    /// Where the live row of an id is: its block and its place there.
+    pub fn find(&self, key: &IdKey) -> Option<(usize, usize)> {
+        let place = |&row| self.place(row).expect("the index names only rows that are held");
+        self.live.get(key).map(place)
     }
 
     /// Whether a row number is held here and live.
@@ -227,11 +228,6 @@ impl Memtable {
     /// The number of the row at a place of a block of [`Memtable::blocks`].
     pub const fn number(&self, block: usize, at: usize) -> u64 {
         self.first_row + (block * BLOCK_ROWS + at) as u64
-    }
-
-    fn row(&self, number: u64) -> &Row {
-        let (block, at) = self.place(number).expect("the index names only rows that are held");
-        self.blocks[block].row(at)
     }
 
     fn place(&self, number: u64) -> Option<(usize, usize)> {
