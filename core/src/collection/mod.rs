@@ -8,6 +8,7 @@
 mod config;
 mod job;
 mod schedule;
+mod scroll;
 mod search;
 mod snapshot;
 mod top_k;
@@ -24,6 +25,7 @@ use crate::types::{Lsn, SegmentId};
 pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K, Tuning};
 pub use job::{Job, JobId, JobProgress, SealedJob};
 pub use schedule::{Flip, SealPolicy, Urgency};
+pub use scroll::ScrollPage;
 pub use search::{Hit, Plan, Scratch, SearchOutcome, SearchRequest};
 pub use snapshot::{LiveSegment, Point, Snapshot};
 pub use write::{Applied, Prepared, UpsertBatch, Vectors};
@@ -160,6 +162,11 @@ impl Collection {
     /// Bytes of vectors and metadata in the memtable.
     pub const fn memtable_bytes(&self) -> usize {
         self.memtable.bytes()
+    }
+
+    /// Rows in the memtable, dead ones included: what is not sealed yet.
+    pub const fn unsealed_rows(&self) -> usize {
+        self.memtable.rows()
     }
 
     /// Changes the numbers that may change, for the next snapshot and the next job on. The host has stored
