@@ -179,54 +179,63 @@ pub fn cast<'a, T: bytemuck::AnyBitPattern>(bytes: &'a [u8], range: &Range<usize
     bytemuck::try_cast_slice(section).map_err(|e| Error::corrupted(format!("{what} at {range:?}: {e}")))
 }
 
-/// CRC-32C (Castagnoli), as in iSCSI (RFC 3720, B.4).
-///
-/// Slicing by four (Kounavis and Berry, 2005): four table look-ups replace four dependent byte steps. There is no CRC
-/// instruction in wasm, so this is the one form for every platform; and each table is a kilobyte that no compression
-/// makes smaller, so there are no more of them.
+/// CRC-32C (Castagnoli), as in iSCSI (RFC 3720, B.4): with the instructions of the machine where they can be looked for.
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = !0_u32;
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]) ^ crc;
-        crc = CRC_TABLES[3][(word & 0xff) as usize]
-            ^ CRC_TABLES[2][(word >> 8 & 0xff) as usize]
-            ^ CRC_TABLES[1][(word >> 16 & 0xff) as usize]
-            ^ CRC_TABLES[0][(word >> 24) as usize];
-    }
-    for &byte in words.remainder() {
-        crc = CRC_TABLES[0][((crc ^ u32::from(byte)) & 0xff) as usize] ^ (crc >> 8);
-    }
-    !crc
+    #[cfg(feature = "std")]
+    return crc32c::crc32c(bytes);
+    #[cfg(not(feature = "std"))]
+    return sliced::crc32c(bytes);
 }
 
-static CRC_TABLES: [[u32; 256]; 4] = crc_tables();
+#[cfg(any(test, not(feature = "std")))]
+mod sliced {
+    //! Slicing by four (Kounavis and Berry, 2005): four table look-ups replace four dependent byte steps. There is no CRC
+    //! instruction in wasm; and each table is a kilobyte that no compression makes smaller, so there are no more of them.
 
-const fn crc_tables() -> [[u32; 256]; 4] {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let mut tables = [[0; 256]; 4];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
-            bit += 1;
+    pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+        let mut crc = !0_u32;
+        let mut words = bytes.chunks_exact(4);
+        for word in &mut words {
+            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]) ^ crc;
+            crc = TABLES[3][(word & 0xff) as usize]
+                ^ TABLES[2][(word >> 8 & 0xff) as usize]
+                ^ TABLES[1][(word >> 16 & 0xff) as usize]
+                ^ TABLES[0][(word >> 24) as usize];
         }
-        tables[0][byte] = crc;
-        byte += 1;
+        for &byte in words.remainder() {
+            crc = TABLES[0][((crc ^ u32::from(byte)) & 0xff) as usize] ^ crc >> 8;
+        }
+        !crc
     }
-    let mut slice = 1;
-    while slice < 4 {
+
+    static TABLES: [[u32; 256]; 4] = tables();
+
+    const fn tables() -> [[u32; 256]; 4] {
+        const POLYNOMIAL: u32 = 0x82f6_3b78;
+        let mut tables = [[0; 256]; 4];
         let mut byte = 0;
         while byte < 256 {
-            let before = tables[slice - 1][byte];
-            tables[slice][byte] = tables[0][(before & 0xff) as usize] ^ before >> 8;
+            let mut crc = byte as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+                bit += 1;
+            }
+            tables[0][byte] = crc;
             byte += 1;
         }
-        slice += 1;
+        let mut slice = 1;
+        while slice < 4 {
+            let mut byte = 0;
+            while byte < 256 {
+                let before = tables[slice - 1][byte];
+                tables[slice][byte] = tables[0][(before & 0xff) as usize] ^ before >> 8;
+                byte += 1;
+            }
+            slice += 1;
+        }
+        tables
     }
-    tables
 }
 
 #[cfg(test)]
@@ -234,23 +243,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crc32c_equals_the_vectors_of_rfc_3720() {
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    fn both_forms_of_crc32c_equal_the_vectors_of_rfc_3720() {
         let rising: Vec<u8> = (0..32).collect();
-        assert_eq!(crc32c(&rising), 0x46dd_794e);
+        for (bytes, expected) in [
+            (&b"123456789"[..], 0xe306_9283),
+            (&[0; 32], 0x8a91_36aa),
+            (&[0xff; 32], 0x62a8_ab43),
+            (&rising, 0x46dd_794e),
+        ] {
+            assert_eq!((crc32c(bytes), sliced::crc32c(bytes)), (expected, expected));
+        }
     }
 
     #[test]
-    fn crc32c_is_the_same_whatever_the_length_leaves_over() {
-        let bytes: Vec<u8> = (0..100_u8).collect();
-        for len in 0..bytes.len() {
-            let mut bytewise = !0_u32;
-            for &byte in &bytes[..len] {
-                bytewise = CRC_TABLES[0][((bytewise ^ u32::from(byte)) & 0xff) as usize] ^ (bytewise >> 8);
+    fn both_forms_of_crc32c_go_byte_by_byte_whatever_the_length_and_the_alignment() {
+        // Long enough for the blocks of the CRC instruction that are worked at side by side.
+        let bytes: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        for start in 0..9 {
+            let (mut bytewise, mut checked) = (!0_u32, 0);
+            for len in (0..300).chain([1_023, 1_024, 3_071, 3_072, 8_191, 16_384, 19_991]) {
+                for &byte in &bytes[start + checked..start + len] {
+                    bytewise = (0..8).fold(bytewise ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)));
+                }
+                checked = len;
+                let part = &bytes[start..start + len];
+                assert_eq!((crc32c(part), sliced::crc32c(part)), (!bytewise, !bytewise), "{len} bytes from {start}");
             }
-            assert_eq!(crc32c(&bytes[..len]), !bytewise, "length {len}");
         }
     }
 
