@@ -1,7 +1,7 @@
 //! A host in a dozen lines: one thread, storage in memory, every step durable before it is published.
 
 use hyperspace_core::collection::{
-    Applied, Collection, CollectionConfig, Flip, SealedJob, UpsertBatch, Urgency, Vectors,
+    Applied, Collection, CollectionConfig, Flip, Prepared, SealedJob, Tuning, UpsertBatch, Urgency, Vectors,
 };
 use hyperspace_core::error::Result;
 use hyperspace_core::log::Stamper;
@@ -35,17 +35,32 @@ impl Host {
         self.reserve(ids.len());
         let batch = UpsertBatch { ids, vectors, metadata };
         let prepared = self.collection.prepare_upsert(&batch, &mut self.stamper, self.now_ms, None)?;
-        let (lsn, record) = (prepared.lsn(), prepared.record());
-        self.storage.append(&self.tenant, SPACE, lsn, record, Durability::Strict)?;
-        self.collection.publish(&prepared)
+        self.commit(Some(prepared))
     }
 
     pub(crate) fn delete(&mut self, ids: &[PointId]) -> Result<Applied> {
         self.reserve(ids.len());
         let prepared = self.collection.prepare_delete(ids, &mut self.stamper, self.now_ms, None)?;
+        self.commit(prepared)
+    }
+
+    pub(crate) fn set_metadata(&mut self, changes: &[(PointId, Metadata)]) -> Result<Applied> {
+        self.reserve(changes.len());
+        let prepared = self.collection.prepare_metadata(changes, &mut self.stamper, self.now_ms, None)?;
+        self.commit(prepared)
+    }
+
+    fn commit(&mut self, prepared: Option<Prepared>) -> Result<Applied> {
         let Some(prepared) = prepared else { return Ok(Applied::default()) };
         self.storage.append(&self.tenant, SPACE, prepared.lsn(), prepared.record(), Durability::Strict)?;
         self.collection.publish(&prepared)
+    }
+
+    /// Changes what may be changed, the stored manifest first.
+    pub(crate) fn tune(&mut self, tuning: Tuning) -> Result<()> {
+        let manifest = self.collection.manifest_tuned(tuning)?;
+        self.storage.flip(&self.tenant, SPACE, &manifest.encode(), self.collection.sealed_through(), &[])?;
+        self.collection.tune(tuning)
     }
 
     /// Runs one job to its end; says whether there was one.

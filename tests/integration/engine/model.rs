@@ -5,21 +5,26 @@ use hyperspace_core::collection::{CollectionConfig, Job, Plan, Scratch, SealPoli
 use hyperspace_core::filter::Filter;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
-use hyperspace_core::types::PointId;
+use hyperspace_core::types::{IdKey, PointId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const DIMENSION: usize = 3;
+/// Seals and merges come often.
+const POLICY: SealPolicy = SealPolicy { rows: 40, bytes: 1 << 20, fan_in: 2 };
 
 #[derive(Clone, Debug)]
 enum Step {
     Upsert(Vec<(PointId, Vec<f32>, i64)>),
     Delete(Vec<PointId>),
-    StartJob { now: bool },
-    AdvanceJob { budget: u32 },
-    FinishJob,
-    CrashBeforeFlip,
+    SetMetadata(BTreeMap<PointId, i64>),
+    StartJob(Urgency),
+    AdvanceJob { which: usize, budget: u32 },
+    FinishJob { which: usize },
+    AbandonJob { which: usize },
+    CrashBeforeFlip { which: usize },
     Reopen,
+    Scroll { limit: usize, filtered: bool },
 }
 
 fn any_id() -> impl Strategy<Value = PointId> {
@@ -31,21 +36,31 @@ fn any_vector() -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec((-4_i8..=4).prop_map(|x| f32::from(x) * 0.125 + 0.03), DIMENSION)
 }
 
+fn any_urgency() -> impl Strategy<Value = Urgency> {
+    prop_oneof![Just(Urgency::WhenFull), Just(Urgency::Now), Just(Urgency::Reclaim)]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec((any_id(), any_vector(), 0_i64..5), 1..25).prop_map(Step::Upsert),
         3 => prop::collection::vec(any_id(), 1..8).prop_map(Step::Delete),
-        3 => any::<bool>().prop_map(|now| Step::StartJob { now }),
-        2 => (1_u32..30).prop_map(|budget| Step::AdvanceJob { budget }),
-        3 => Just(Step::FinishJob),
-        1 => Just(Step::CrashBeforeFlip),
+        2 => prop::collection::btree_map(any_id(), 0_i64..5, 1..8).prop_map(Step::SetMetadata),
+        6 => any_urgency().prop_map(Step::StartJob),
+        2 => (0..4_usize, 1_u32..30).prop_map(|(which, budget)| Step::AdvanceJob { which, budget }),
+        4 => (0..4_usize).prop_map(|which| Step::FinishJob { which }),
+        1 => (0..4_usize).prop_map(|which| Step::AbandonJob { which }),
+        1 => (0..4_usize).prop_map(|which| Step::CrashBeforeFlip { which }),
         1 => Just(Step::Reopen),
+        4 => (1..12_usize, any::<bool>()).prop_map(|(limit, filtered)| Step::Scroll { limit, filtered }),
     ]
 }
 
 struct Model {
     host: Host,
-    job: Option<Job>,
+    /// The jobs that are out, in no order: any of them may be the next to finish.
+    jobs: Vec<Job>,
+    /// Where a scroll that goes on across the steps has got to.
+    scrolled: Option<IdKey>,
     truth: BTreeMap<PointId, (Vec<f32>, i64)>,
     scratch: Scratch,
 }
@@ -53,8 +68,8 @@ struct Model {
 impl Model {
     fn new(metric: Metric) -> Self {
         let mut host = Host::create(CollectionConfig::new("model", DIMENSION, metric).unwrap()).unwrap();
-        host.collection.set_policy(SealPolicy { rows: 40, bytes: 1 << 20, fan_in: 2 });
-        Self { host, job: None, truth: BTreeMap::new(), scratch: Scratch::default() }
+        host.collection.set_policy(POLICY);
+        Self { host, jobs: Vec::new(), scrolled: None, truth: BTreeMap::new(), scratch: Scratch::default() }
     }
 
     fn apply(&mut self, step: &Step) {
@@ -71,38 +86,79 @@ impl Model {
                 let live = ids.iter().filter(|id| self.truth.remove(id).is_some()).count();
                 assert_eq!(self.host.delete(ids).unwrap().deleted, live);
             }
-            Step::StartJob { now } if self.job.is_none() => {
-                self.job = self.host.collection.next_job(if *now { Urgency::Now } else { Urgency::WhenFull });
+            Step::SetMetadata(changes) => {
+                let live = changes.iter().filter(|(id, n)| self.truth.get_mut(id).map(|point| point.1 = **n).is_some());
+                let live = live.count();
+                let changes: Vec<_> = changes.iter().map(|(id, n)| (id.clone(), metadata(*n))).collect();
+                assert_eq!(self.host.set_metadata(&changes).unwrap().upserted, live);
             }
-            Step::StartJob { .. } => {}
-            Step::AdvanceJob { budget } => {
-                if let Some(job) = &mut self.job {
+            Step::StartJob(urgency) => {
+                let due = self.host.collection.work_is_due(*urgency);
+                let job = self.host.collection.next_job(*urgency);
+                assert_eq!(job.is_some(), due);
+                self.jobs.extend(job);
+                assert!(self.jobs.iter().filter(|job| job.fresh_points() > 0).count() <= 1, "one seal at a time");
+            }
+            Step::AdvanceJob { which, budget } => {
+                if let Some(job) = self.jobs.get_mut(*which) {
                     job.step(*budget).unwrap();
                 }
             }
-            Step::FinishJob => {
-                if let Some(job) = self.job.take() {
+            Step::FinishJob { which } => {
+                if let Some(job) = self.take_job(*which) {
                     self.host.install(job.finish().unwrap()).unwrap();
                 }
             }
-            Step::CrashBeforeFlip => {
-                if let Some(job) = self.job.take() {
+            Step::AbandonJob { which } => {
+                if let Some(job) = self.take_job(*which) {
+                    self.host.collection.abandon_job(job.id());
+                }
+            }
+            Step::CrashBeforeFlip { which } => {
+                if let Some(job) = self.take_job(*which) {
                     self.host.store(&job.finish().unwrap()).unwrap();
                 }
-                self.host.reopen().unwrap();
-                self.host.collection.set_policy(SealPolicy { rows: 40, bytes: 1 << 20, fan_in: 2 });
+                self.reopen();
             }
-            Step::Reopen => {
-                self.job = None;
-                self.host.reopen().unwrap();
-                self.host.collection.set_policy(SealPolicy { rows: 40, bytes: 1 << 20, fan_in: 2 });
-            }
+            Step::Reopen => self.reopen(),
+            Step::Scroll { limit, filtered } => self.scroll(*limit, *filtered),
         }
+        assert_eq!(self.host.collection.job_is_out(), !self.jobs.is_empty());
+    }
+
+    fn take_job(&mut self, which: usize) -> Option<Job> {
+        (which < self.jobs.len()).then(|| self.jobs.swap_remove(which))
+    }
+
+    fn reopen(&mut self) {
+        self.jobs.clear();
+        self.host.reopen().unwrap();
+        self.host.collection.set_policy(POLICY);
+    }
+
+    /// Takes one more page of a scroll that began steps ago, and begins anew at the end.
+    fn scroll(&mut self, limit: usize, filtered: bool) {
+        let filter = Filter::parse(&if filtered { where_n_is(2) } else { Value::Map(BTreeMap::new()) }).unwrap();
+        let page = self.host.collection.snapshot().scroll(self.scrolled, limit, &filter);
+        let ahead = self.truth.iter().map(|(id, point)| (id.key(), id, point));
+        let mut ahead: Vec<_> = ahead.filter(|(key, ..)| self.scrolled.is_none_or(|last| *key > last)).collect();
+        ahead.sort_by_key(|(key, ..)| *key);
+        let matches = |(_, _, (_, n)): &&(IdKey, &PointId, &(Vec<f32>, i64))| !filtered || *n == 2;
+        let expected: Vec<_> = ahead.iter().filter(matches).take(limit).collect();
+        assert_eq!(page.points.len(), expected.len());
+        for (point, (_, id, (vector, n))) in page.points.iter().zip(&expected) {
+            assert_eq!((&point.id, &point.vector, &point.metadata), (*id, vector, &metadata(*n)));
+        }
+        // A full page ends with its last point, a page that is not full with the last point there is.
+        let last = expected.last().filter(|_| expected.len() == limit).map(|(key, ..)| *key);
+        assert_eq!(page.next, last.filter(|last| ahead.last().is_some_and(|(end, ..)| end > last)));
+        self.scrolled = page.next;
     }
 
     fn check(&mut self, metric: Metric, query: &[f32]) {
         let snapshot = self.host.collection.snapshot();
         assert_eq!(snapshot.len(), self.truth.len());
+        assert!(self.host.collection.unsealed_rows() >= snapshot.pending());
         let mut points: Vec<_> = snapshot.points().map(|p| (p.id, p.vector, p.metadata)).collect();
         points.sort_by(|a, b| a.0.cmp(&b.0));
         let expected: Vec<_> = self.truth.iter().map(|(id, (v, n))| (id.clone(), v.clone(), metadata(*n))).collect();
@@ -172,13 +228,15 @@ fn run(metric: Metric, steps: &[Step], query: &[f32]) {
         model.apply(step);
         model.check(metric, query);
     }
-    if let Some(job) = model.job.take() {
+    for job in model.jobs.drain(..) {
         model.host.collection.abandon_job(job.id());
     }
-    model.host.settle().unwrap();
+    while model.host.run_job(Urgency::Reclaim).unwrap() {}
     model.host.reopen().unwrap();
     model.check(metric, query);
-    for sealed in model.host.collection.snapshot().segments() {
+    let snapshot = model.host.collection.snapshot();
+    assert_eq!((snapshot.dead(), snapshot.pending()), (0, 0), "everything is sealed, and nothing dead is kept");
+    for sealed in snapshot.segments() {
         assert_eq!(sealed.segment.graph().unreachable(), Vec::<u32>::new(), "every point is reachable");
     }
 }
