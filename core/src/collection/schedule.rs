@@ -55,7 +55,8 @@ pub enum Urgency {
 pub struct Flip {
     /// The new manifest.
     pub manifest: Vec<u8>,
-    /// The segment that the job made; its bytes are stored before.
+    /// The segment that the job made; its bytes are stored before. A merge may make one of its inputs again: that one is
+    /// stored already.
     pub added: Option<Arc<Segment>>,
     /// Segments that the manifest does not name any more.
     pub dropped: Vec<SegmentId>,

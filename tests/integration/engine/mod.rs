@@ -1,6 +1,9 @@
 //! The engine behind the simplest host, against oracles.
 
+mod changes;
 mod generations;
 pub(crate) mod host;
 mod indexing;
+mod jobs;
 mod model;
+mod stored;

@@ -235,7 +235,7 @@ impl<K: Kv> Database<K> {
             return Err(Error::invalid_argument("the export is dated more than a year ahead of this clock"));
         }
         if has_something_twice(&collection.snapshot()) {
-            return Err(Error::corrupted("the export has a segment or a live point twice"));
+            return Err(Error::corrupted("the export has a segment, a live point or a row twice"));
         }
         let space = self.add_space(name.as_str(), &collection.manifest().encode(), &opened).await?;
         self.observe(collection.newest_hlc());
@@ -255,16 +255,22 @@ impl<K: Kv> Database<K> {
     }
 }
 
-/// Whether a segment is named twice, or an id is live in two.
+/// Whether a segment is named twice, an id is live in two, or a row, dead or alive, is stored in two: merges rely on it
+/// that none is.
 fn has_something_twice(snapshot: &Snapshot) -> bool {
     let segments = snapshot.segments();
     segments.iter().enumerate().any(|(number, earlier)| {
         let later = &segments[number + 1..];
-        let holds = |s: &LiveSegment, key| s.segment.find(key).is_some_and(|offset| s.live.is_live(offset));
         let (keys, offsets) = earlier.segment.keys();
-        let mut live = keys.iter().zip(offsets).filter(|(_, offset)| earlier.live.is_live(Offset(**offset)));
+        let mut rows = keys.iter().zip(offsets.iter().map(|&offset| Offset(offset)));
+        let again = |s: &LiveSegment, key, offset| {
+            s.segment.find(key).is_some_and(|other| {
+                let both_live = earlier.live.is_live(offset) && s.live.is_live(other);
+                both_live || earlier.segment.stamp(offset) == s.segment.stamp(other)
+            })
+        };
         later.iter().any(|s| s.segment.id() == earlier.segment.id())
-            || live.any(|(key, _)| later.iter().any(|s| holds(s, key)))
+            || rows.any(|(key, offset)| later.iter().any(|s| again(s, key, offset)))
     })
 }
 
