@@ -57,10 +57,10 @@ fn new_metadata_keeps_vector_and_term_bit_for_bit_in_the_memtable_and_in_segment
         assert_eq!(distances(&after, &query), far);
         for id in ids(0, 200) {
             let (old, new) = (before.get(&id).unwrap(), after.get(&id).unwrap());
-            let changed = ids(50, 100).contains(&id);
+            let is_new = ids(50, 100).contains(&id);
             assert_eq!(bits(&new.vector), bits(&old.vector));
-            assert_eq!(new.metadata, if changed { named("new") } else { Metadata::default() });
-            assert_eq!(new.stamp > old.stamp, changed);
+            assert_eq!(new.metadata, if is_new { named("new") } else { Metadata::default() });
+            assert_eq!(new.stamp > old.stamp, is_new);
         }
     }
 }
@@ -146,7 +146,7 @@ fn a_scroll_for_something_rare_gives_empty_pages_instead_of_searching_without_en
     by_key.sort_unstable();
     let last = ids.iter().find(|id| id.key() == by_key[POINTS - 1]).unwrap();
     for batch in ids.chunks(5_000) {
-        host.upsert(batch, Vectors::F32(&[1.0; 5_000]), &[]).unwrap();
+        host.upsert(batch, Vectors::F32(&vec![1.0; batch.len()]), &[]).unwrap();
     }
     host.set_metadata(&[(last.clone(), named("needle"))]).unwrap();
     let snapshot = host.collection.snapshot();
