@@ -1,6 +1,7 @@
 //! Opening again: what is found, what it costs, and who may write.
 
-use hyperspace_core::segment::Manifest;
+use hyperspace_core::segment::{LiveBitmap, Manifest};
+use hyperspace_core::types::Offset;
 
 use super::*;
 use crate::kv::Store;
@@ -244,6 +245,25 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     let mut mixed = manifest.clone();
     mixed.segments[1] = Manifest::decode(&later).unwrap().segments.remove(0);
     let error = run(other.import("mixed", &mixed.encode(), &[bytes[0].clone(), segments[0].bytes().to_vec()]));
+    assert_eq!(error.unwrap_err().kind().code(), "corrupted");
+
+    // A row as it was stored before, dead in its old segment, beside the segment that it is live in.
+    run(upsert(&database, &changed, &[(2, 1)], Durability::Relaxed)).unwrap();
+    run(upsert(&database, &changed, &[(3, 1), (4, 1)], Durability::Relaxed)).unwrap();
+    seal(&database, &changed).unwrap();
+    let (before, old) = database.export(&changed);
+    run(delete(&database, &changed, &[3])).unwrap();
+    seal(&database, &changed).unwrap();
+    let (after, new) = database.export(&changed);
+    let (before, after) = (Manifest::decode(&before).unwrap(), Manifest::decode(&after).unwrap());
+    let rewritten = after.segments.iter().position(|s| s.points == 2).unwrap();
+    let mut worn = before.segments[1].clone();
+    let mut live = LiveBitmap::all_live(worn.points);
+    (0..worn.points).for_each(|offset| assert!(live.kill(Offset(offset))));
+    worn.live.clear();
+    live.encode(&mut worn.live);
+    let both = Manifest { segments: vec![worn, after.segments[rewritten].clone()], ..after };
+    let error = run(other.import("both", &both.encode(), &[&old[1], &new[rewritten]].map(|s| s.bytes().to_vec())));
     assert_eq!(error.unwrap_err().kind().code(), "corrupted");
 }
 
