@@ -72,12 +72,6 @@ pub(super) struct JobOut {
     segments: Vec<SegmentId>,
 }
 
-/// What a job would do.
-enum Due {
-    Seal,
-    Merge(Vec<LiveSegment>),
-}
-
 impl Collection {
     /// Changes when the memtable is sealed and segments are merged.
     pub const fn set_policy(&mut self, policy: SealPolicy) {
@@ -87,19 +81,34 @@ impl Collection {
     /// The next piece of background work, if there is any that can be done beside the jobs that are out: a seal if one
     /// is due, else a merge.
     pub fn next_job(&mut self, urgency: Urgency) -> Option<Job> {
-        let input = match self.due(urgency)? {
-            Due::Seal => self.seal_input(),
-            Due::Merge(segments) => JobInput { segments, ..JobInput::default() },
-        };
-        self.last_job = self.last_job.next();
-        let segments = input.segments.iter().map(|s| s.segment.id()).collect();
-        self.jobs_out.push(JobOut { id: self.last_job, segments });
-        Some(Job::new(self.last_job, &self.config, input))
+        self.next_seal(urgency).or_else(|| self.next_merge(urgency))
     }
 
-    /// Whether [`Collection::next_job`] would have one.
-    pub fn work_is_due(&self, urgency: Urgency) -> bool {
-        self.due(urgency).is_some()
+    /// A seal, if one is due.
+    pub fn next_seal(&mut self, urgency: Urgency) -> Option<Job> {
+        self.seal_is_due(urgency).then(|| {
+            let input = self.seal_input();
+            self.hand_out(input)
+        })
+    }
+
+    /// A merge, if one is due.
+    pub fn next_merge(&mut self, urgency: Urgency) -> Option<Job> {
+        let segments = self.to_merge(urgency)?;
+        Some(self.hand_out(JobInput { segments, ..JobInput::default() }))
+    }
+
+    /// Whether [`Collection::next_seal`] would have one.
+    pub fn seal_is_due(&self, urgency: Urgency) -> bool {
+        let full = self.memtable.rows() >= self.policy.rows || self.memtable.bytes() >= self.policy.bytes;
+        let many_graves = self.memtable.tombstones().len() >= self.policy.rows;
+        let wanted = full || many_graves || urgency != Urgency::WhenFull && !self.memtable.is_empty();
+        wanted && !self.jobs_out.iter().any(|out| out.segments.is_empty())
+    }
+
+    /// Whether [`Collection::next_merge`] would have one.
+    pub fn merge_is_due(&self, urgency: Urgency) -> bool {
+        self.to_merge(urgency).is_some()
     }
 
     /// Whether any job is being worked at.
@@ -140,15 +149,11 @@ impl Collection {
         self.refresh();
     }
 
-    fn due(&self, urgency: Urgency) -> Option<Due> {
-        if self.seals(urgency) { Some(Due::Seal) } else { self.to_merge(urgency).map(Due::Merge) }
-    }
-
-    fn seals(&self, urgency: Urgency) -> bool {
-        let full = self.memtable.rows() >= self.policy.rows || self.memtable.bytes() >= self.policy.bytes;
-        let many_graves = self.memtable.tombstones().len() >= self.policy.rows;
-        let wanted = full || many_graves || urgency != Urgency::WhenFull && !self.memtable.is_empty();
-        wanted && !self.jobs_out.iter().any(|out| out.segments.is_empty())
+    fn hand_out(&mut self, input: JobInput) -> Job {
+        self.last_job = self.last_job.next();
+        let segments = input.segments.iter().map(|s| s.segment.id()).collect();
+        self.jobs_out.push(JobOut { id: self.last_job, segments });
+        Job::new(self.last_job, &self.config, input)
     }
 
     fn seal_input(&mut self) -> JobInput {

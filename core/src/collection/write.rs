@@ -141,7 +141,7 @@ impl Collection {
         now_ms: u64,
         request: Option<RequestId>,
     ) -> Result<Option<Prepared>> {
-        let writes_are_pending = self.next_lsn != self.memtable.newest().next();
+        let writes_are_pending = self.writes_are_pending();
         let gone: Vec<&PointId> =
             ids.iter().filter(|id| writes_are_pending || self.place_of(&id.key()).is_some()).collect();
         if gone.is_empty() {
@@ -171,11 +171,12 @@ impl Collection {
         request: Option<RequestId>,
     ) -> Result<Option<Prepared>> {
         check_batch(changes.len())?;
-        let published = self.memtable.newest();
-        if self.next_lsn != published.next() {
+        if self.writes_are_pending() {
             return Err(Error::internal(format!(
                 "metadata is prepared as record {} of collection `{}`, which shows no more than record {}",
-                self.next_lsn.0, self.config.name, published.0
+                self.next_lsn.0,
+                self.config.name,
+                self.memtable.newest().0
             )));
         }
         let mut seen = HashSet::with_capacity(changes.len());
@@ -201,6 +202,11 @@ impl Collection {
             lsn,
             record: encode_writes(lsn, first, request, self.config.dimension, has_terms, entries),
         }))
+    }
+
+    /// Whether writes are prepared that are neither published nor given up.
+    pub fn writes_are_pending(&self) -> bool {
+        self.next_lsn != self.memtable.newest().next()
     }
 
     /// Gives up writes that were prepared and could not be made durable: their numbers are used again, so that what is

@@ -122,7 +122,8 @@ fn jobs_that_are_out_share_no_segment_and_one_of_them_at_most_is_a_seal() {
     let (mut kept, [first, second, seal]) = three_jobs_out();
     kept.put(500, POINTS);
     assert!(kept.job(Urgency::Now).is_none(), "a seal is out, and every segment is taken");
-    assert!(!kept.host.collection.work_is_due(Urgency::Now));
+    let engine = &kept.host.collection;
+    assert!(!engine.seal_is_due(Urgency::Now) && !engine.merge_is_due(Urgency::Now));
     assert!(first.id() != second.id() && second.id() != seal.id() && first.id() != seal.id());
     kept.host.collection.abandon_job(second.id());
     let again = kept.job(Urgency::Now).unwrap();

@@ -93,7 +93,7 @@ impl Model {
                 assert_eq!(self.host.set_metadata(&changes).unwrap().upserted, live);
             }
             Step::StartJob(urgency) => {
-                let due = self.host.collection.work_is_due(*urgency);
+                let due = self.host.collection.seal_is_due(*urgency) || self.host.collection.merge_is_due(*urgency);
                 let job = self.host.collection.next_job(*urgency);
                 assert_eq!(job.is_some(), due);
                 self.jobs.extend(job);
