@@ -1,5 +1,5 @@
-//! The command line; see the library for what it answers today.
+//! The command line; see [`hyperspace_server::cli`].
 
 fn main() -> std::process::ExitCode {
-    hyperspace_server::main(hyperspace_server::Program::Cli)
+    hyperspace_server::cli::main()
 }

@@ -1,0 +1,63 @@
+//! `configure`, `snapshot` and `vacuum`.
+
+use serde_json::json;
+
+use super::args::Configure;
+use super::collections;
+use super::connect::Session;
+use super::failure::Outcome;
+use super::output::{Console, bytes, count};
+use crate::proto;
+
+/// Changes how a collection searches and builds, and shows what it is now.
+pub(crate) async fn configure(session: &Session, arguments: Configure, console: &mut Console<'_>) -> Outcome<()> {
+    let request = proto::ConfigureRequest {
+        collection: arguments.collection,
+        ef_search: arguments.ef_search,
+        ef_construction: arguments.ef_construction,
+    };
+    let collection = session.admin().configure(request).await?.into_inner();
+    console.answer(|| collections::to_json(&collection), || collections::describe(&collection))
+}
+
+/// Has the server write a copy of the database.
+pub(crate) async fn snapshot(session: &Session, console: &mut Console<'_>) -> Outcome<()> {
+    let written = session.patient_admin().snapshot(proto::SnapshotRequest {}).await?.into_inner();
+    console.answer(
+        || json!({ "name": written.name, "path": written.path, "bytes": written.bytes, "files": written.files }),
+        || {
+            let size = bytes(written.bytes);
+            format!(
+                "snapshot {}: {size} in {} files, on the server in {}",
+                written.name,
+                count(written.files),
+                written.path
+            )
+        },
+    )
+}
+
+/// Has the server return the space of dead points.
+pub(crate) async fn vacuum(session: &Session, collection: Option<String>, console: &mut Console<'_>) -> Outcome<()> {
+    let request = proto::VacuumRequest { collection: collection.unwrap_or_default() };
+    let done = session.patient_admin().vacuum(request).await?.into_inner();
+    console.answer(
+        || {
+            json!({
+                "segments_rewritten": done.segments_rewritten,
+                "points_dropped": done.points_dropped,
+                "bytes_before": done.bytes_before,
+                "bytes_after": done.bytes_after,
+            })
+        },
+        || {
+            format!(
+                "rewrote {} segments, dropped {} dead points: {} before, {} after",
+                count(done.segments_rewritten),
+                count(done.points_dropped),
+                bytes(done.bytes_before),
+                bytes(done.bytes_after)
+            )
+        },
+    )
+}

@@ -1,0 +1,230 @@
+//! `import`: writes the points of a file, and goes on where an interrupted import stopped.
+//!
+//! ```text
+//! file --rows--> check, batch (its own thread) --at most 2 batches--> send, 4 at a time --acknowledged--> checkpoint
+//! ```
+//! Memory holds a few batches, however large the file is. A point's id is fixed before it is sent (its own, or the row's
+//! number), so that whatever is sent twice is written once.
+
+mod batches;
+mod fvecs;
+mod jsonl;
+mod npy;
+mod progress;
+mod resume;
+mod send;
+pub(crate) mod source;
+
+use std::time::Duration;
+
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::metric::Metric;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tonic::Code;
+
+use self::batches::{Batch, Collector, Shape};
+use self::jsonl::WithMetadata;
+use self::progress::{Indexing, Progress};
+use self::resume::{Checkpoint, Left, Task, Version};
+use self::send::Target;
+use self::source::{Row, Rows};
+use super::args::{Connection, Import};
+use super::collections;
+use super::connect::Session;
+use super::failure::{Failure, Outcome, at};
+use super::output::{Console, bytes, count, duration, rate};
+use super::wire;
+use crate::proto;
+
+/// Batches that are ready before they can be sent.
+const READ_AHEAD: usize = 2;
+/// How often the server is asked whether it is still indexing.
+const INDEXING_INTERVAL_MS: u64 = 500;
+
+/// Imports a file and says what was done.
+pub(crate) async fn import(connection: &Connection, arguments: &Import, console: &mut Console<'_>) -> Outcome<()> {
+    let mut rows = open(arguments)?;
+    let session = Session::open(connection).await?;
+    let collection = collection(&session, arguments, rows.dimension()).await?;
+    let shape = shape(&*rows, &collection, arguments)?;
+    let task = task(&session, &collection, arguments)?;
+    let length = task.file.bytes;
+
+    let path = Checkpoint::path(&arguments.file, arguments.state_dir.as_deref());
+    let first = first_row(&path, &task, arguments.restart, console);
+    rows.skip(first).map_err(|error| at(arguments.file.display(), &error))?;
+    let (mut checkpoint, failure) = Checkpoint::start(path, task, first);
+    warn(failure, console);
+
+    let mut progress = Progress::new(console, rows.position(), length);
+    let target = Target { collection: arguments.collection.clone(), durability: arguments.durability.into() };
+    let (sender, batches) = mpsc::channel(READ_AHEAD);
+    let collector = Collector::new(shape, arguments.batch_bytes, first);
+    let name = arguments.file.display().to_string();
+    let reader =
+        tokio::task::spawn_blocking(move || read(&mut *rows, collector, &sender).map_err(|error| at(name, &error)));
+    let sent = send::send(&session, target, batches, |batch| {
+        progress.add(&batch, console);
+        let failure = checkpoint.acknowledge(batch.rows);
+        warn(failure, console);
+    })
+    .await;
+    let read = reader.await.expect("the reader does not panic");
+    progress.end();
+    if let Err(error) = sent.and(read) {
+        warn(checkpoint.flush(), console);
+        console.remark(&format!("{} rows are there; the same command goes on behind them", count(checkpoint.rows())));
+        return Err(error.into());
+    }
+    if let Some(failure) = checkpoint.finish() {
+        console.remark(&format!("a later import of this file will go on behind these rows: {failure}"));
+    }
+
+    let (written, sent, time) = (progress.rows(), progress.bytes(), progress.elapsed());
+    let indexed = if arguments.wait { Some(wait(&session, &arguments.collection, console).await) } else { None };
+    let indexing = indexed.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    console.answer(
+        || {
+            json!({
+                "collection": arguments.collection,
+                "rows": written,
+                "rows_before": first,
+                "seconds": time.as_secs_f64(),
+                "rows_per_second": written as f64 / time.as_secs_f64(),
+                "bytes": sent,
+                "indexing_seconds": indexing.map(Duration::as_secs_f64),
+            })
+        },
+        || {
+            let speed = rate(written, time);
+            let rest = indexing.map(|time| format!("; indexed {} later", duration(*time))).unwrap_or_default();
+            format!("imported {} rows in {} ({speed}, {} sent){rest}", count(written), duration(time), bytes(sent))
+        },
+    )?;
+    indexed.transpose().map(drop)
+}
+
+/// The rows of the file, with their metadata.
+fn open(arguments: &Import) -> Outcome<Box<dyn Rows>> {
+    let rows = source::open(&arguments.file)?;
+    let Some(metadata) = &arguments.metadata else { return Ok(rows) };
+    if rows.total().is_none() {
+        return Err(Failure::usage("--metadata is for files without metadata; the points of .jsonl have their own"));
+    }
+    Ok(Box::new(WithMetadata::open(rows, metadata)?))
+}
+
+/// The collection to write to, made when there is none and `--metric` says how.
+async fn collection(session: &Session, arguments: &Import, dimension: usize) -> Outcome<proto::Collection> {
+    let name = &arguments.collection;
+    let status = match collections::get(session, name).await {
+        Ok(collection) => return Ok(collection),
+        Err(status) => status,
+    };
+    if status.code() != Code::NotFound {
+        return Err(status.into());
+    }
+    let Some(metric) = arguments.metric else {
+        return Err(Error::not_found(format!("there is no collection `{name}`; --metric makes it")).into());
+    };
+    let config = proto::CollectionConfig {
+        name: name.clone(),
+        dimension: dimension as u64,
+        metric: wire::metric_to_wire(metric).into(),
+        ..Default::default()
+    };
+    let request = proto::CreateCollectionRequest { config: Some(config) };
+    Ok(session.collections().create(request).await?.into_inner())
+}
+
+/// How the rows of the file become points of the collection.
+fn shape(rows: &dyn Rows, collection: &proto::Collection, arguments: &Import) -> Result<Shape> {
+    let config = collections::config(collection)?;
+    let metric = wire::metric_of(config)?;
+    if let Some(asked) = arguments.metric.filter(|&asked| asked != metric) {
+        let message = format!("collection `{}` has metric {metric}, --metric says {asked}", config.name);
+        return Err(Error::invalid_argument(message));
+    }
+    if rows.dimension() as u64 != config.dimension {
+        let (file, found) = (arguments.file.display(), rows.dimension());
+        return Err(Error::invalid_argument(format!(
+            "{file} has {found} dimensions, collection `{}` expects {}",
+            config.name, config.dimension
+        )));
+    }
+    Ok(Shape {
+        metric,
+        dimension: rows.dimension(),
+        doubles: rows.has_doubles() || metric == Metric::Poincare,
+        id_offset: arguments.id_offset,
+    })
+}
+
+fn task(session: &Session, collection: &proto::Collection, arguments: &Import) -> Result<Task> {
+    Ok(Task {
+        server: session.server().to_string(),
+        user_id: session.user_id().map(str::to_string),
+        collection: arguments.collection.clone(),
+        collection_id: collection.id.clone(),
+        file: Version::of(&arguments.file)?,
+        metadata: arguments.metadata.as_deref().map(Version::of).transpose()?,
+        id_offset: arguments.id_offset,
+    })
+}
+
+/// The row to begin with: behind those that an earlier import of the same thing has written.
+fn first_row(path: &std::path::Path, task: &Task, restart: bool, console: &mut Console<'_>) -> u64 {
+    if restart {
+        return 0;
+    }
+    match Checkpoint::left_by_earlier(path, task) {
+        Left::Nothing | Left::Rows(0) => 0,
+        Left::Rows(rows) => {
+            console.remark(&format!("going on behind the {} rows that an earlier import has written", count(rows)));
+            rows
+        }
+        Left::Void(why) => {
+            console.remark(&format!("starting with the first row: an earlier import does not count, {why}"));
+            0
+        }
+    }
+}
+
+fn warn(failure: Option<String>, console: &mut Console<'_>) {
+    if let Some(failure) = failure {
+        console.remark(&format!("an interruption will not be remembered: {failure}; --state-dir names another folder"));
+    }
+}
+
+/// Reads rows into batches, until the file ends or nobody wants them any more.
+fn read(rows: &mut dyn Rows, mut collector: Collector, batches: &mpsc::Sender<Batch>) -> Result<()> {
+    let mut row = Row::default();
+    while rows.next(&mut row)? {
+        let full = collector.push(&row, rows.position()).map_err(|error| at(rows.place(), &error))?;
+        if let Some(batch) = full
+            && batches.blocking_send(batch).is_err()
+        {
+            return Ok(());
+        }
+    }
+    // Should nobody want it, the sender says why.
+    collector.take().map_or(Ok(()), |batch| batches.blocking_send(batch).or(Ok(())))
+}
+
+/// Waits until the server has nothing to index in the collection, and says how long that took.
+async fn wait(session: &Session, collection: &str, console: &mut Console<'_>) -> Outcome<Duration> {
+    let mut indexing = Indexing::new(console);
+    let request = proto::MonitorRequest { interval_ms: INDEXING_INTERVAL_MS, count: 0 };
+    let mut stream = session.patient_admin().monitor(request).await?.into_inner();
+    while let Some(stats) = stream.message().await? {
+        let found = stats.collections.into_iter().find(|found| found.name == collection);
+        let found =
+            found.ok_or_else(|| Error::not_found(format!("collection `{collection}` is not there any more")))?;
+        if !found.indexing {
+            return Ok(indexing.end());
+        }
+        indexing.tell(found.pending, console);
+    }
+    Err(Error::unavailable("the server ended the stream of its figures").into())
+}

@@ -1,0 +1,148 @@
+//! `stats`: the figures of a server, once or again and again.
+
+use std::time::Duration;
+
+use hyperspace_core::error::Error;
+use serde_json::{Value, json};
+
+use super::args;
+use super::collections::{config_to_json, metric_name};
+use super::connect::Session;
+use super::failure::Outcome;
+use super::output::{Console, Side, Table, bytes, count, duration, per_second};
+use crate::proto;
+
+/// Clears a terminal, so that the next figures stand where the last ones stood.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Shows the figures; with `--watch` until the server or the user ends it.
+pub(crate) async fn stats(session: &Session, arguments: &args::Stats, console: &mut Console<'_>) -> Outcome<()> {
+    let count = u64::from(!arguments.watch);
+    let request = proto::MonitorRequest { interval_ms: arguments.interval_ms, count };
+    let mut stream = session.patient_admin().monitor(request).await?.into_inner();
+    let mut seen = 0;
+    while let Some(stats) = stream.message().await? {
+        if arguments.watch && console.terminals.out && !console.json {
+            write!(console.out, "{CLEAR}")?;
+        } else if seen > 0 && !console.json {
+            writeln!(console.out)?;
+        }
+        console.answer(|| to_json(&stats), || to_text(&stats, session.server()))?;
+        seen += 1;
+    }
+    match seen {
+        0 => Err(Error::internal("the server ended the stream before the first figures").into()),
+        _ if arguments.watch => Err(Error::unavailable("the server ended the stream").into()),
+        _ => Ok(()),
+    }
+}
+
+fn to_json(stats: &proto::Stats) -> Value {
+    json!({
+        "version": stats.version,
+        "uptime_ms": stats.uptime_ms,
+        "writable": stats.writable,
+        "reason": stats.reason,
+        "searches": stats.searches,
+        "searches_per_second": stats.searches_per_second,
+        "search_p50_ms": stats.search_p50_ms,
+        "search_p99_ms": stats.search_p99_ms,
+        "points_written": stats.points_written,
+        "points_written_per_second": stats.points_written_per_second,
+        "points_deleted": stats.points_deleted,
+        "resident_bytes": stats.resident_bytes,
+        "disk_bytes": stats.disk_bytes,
+        "log_bytes": stats.log_bytes,
+        "log_syncs": stats.log_syncs,
+        "log_records": stats.log_records,
+        "collections": stats.collections.iter().map(collection_to_json).collect::<Vec<_>>(),
+    })
+}
+
+fn collection_to_json(collection: &proto::CollectionStats) -> Value {
+    json!({
+        "name": collection.name,
+        "points": collection.points,
+        "pending": collection.pending,
+        "segments": collection.segments,
+        "dead": collection.dead,
+        "tombstones": collection.tombstones,
+        "segment_bytes": collection.segment_bytes,
+        "memtable_bytes": collection.memtable_bytes,
+        "indexing": collection.indexing,
+        "graph_insertions": collection.graph_insertions,
+        "searches": collection.searches,
+        "distances": collection.distances,
+        "sequence": collection.sequence,
+        "config": collection.config.as_ref().map(config_to_json),
+    })
+}
+
+fn to_text(stats: &proto::Stats, server: &str) -> String {
+    let uptime = duration(Duration::from_millis(stats.uptime_ms));
+    let memory = if stats.resident_bytes == 0 { "unknown".to_string() } else { bytes(stats.resident_bytes) };
+    let mut lines = vec![
+        format!("hyperspace-server {} at {server}, up {uptime}", stats.version),
+        format!(
+            "searches  {:<12} {:<12} p50 {:.2} ms  p99 {:.2} ms",
+            count(stats.searches),
+            per_second(stats.searches_per_second),
+            stats.search_p50_ms,
+            stats.search_p99_ms
+        ),
+        format!(
+            "points    {:<12} {:<12} {} deleted",
+            count(stats.points_written),
+            per_second(stats.points_written_per_second),
+            count(stats.points_deleted)
+        ),
+        format!("memory    {memory}"),
+        format!(
+            "disk      {:<12} log {}: {} writes made durable by {} syncs",
+            bytes(stats.disk_bytes),
+            bytes(stats.log_bytes),
+            count(stats.log_records),
+            count(stats.log_syncs)
+        ),
+    ];
+    if !stats.writable {
+        lines.push(format!("WRITES ARE REFUSED: {}", stats.reason));
+    }
+    lines.push(String::new());
+    lines.push(if stats.collections.is_empty() { "no collections".to_string() } else { table(&stats.collections) });
+    lines.join("\n")
+}
+
+fn table(collections: &[proto::CollectionStats]) -> String {
+    let mut table = Table::new(&[
+        ("collection", Side::Left),
+        ("metric", Side::Left),
+        ("dimension", Side::Right),
+        ("points", Side::Right),
+        ("pending", Side::Right),
+        ("dead", Side::Right),
+        ("segments", Side::Right),
+        ("on disk", Side::Right),
+        ("in memory", Side::Right),
+        ("searches", Side::Right),
+        ("state", Side::Left),
+    ]);
+    for collection in collections {
+        let config = collection.config.clone().unwrap_or_default();
+        let state = if collection.indexing { "indexing" } else { "idle" };
+        table.row([
+            collection.name.clone(),
+            metric_name(&config),
+            count(config.dimension),
+            count(collection.points),
+            count(collection.pending),
+            count(collection.dead),
+            count(collection.segments),
+            bytes(collection.segment_bytes),
+            bytes(collection.memtable_bytes),
+            count(collection.searches),
+            state.to_string(),
+        ]);
+    }
+    table.render()
+}

@@ -1,0 +1,264 @@
+//! Group commit: what is queued goes into the log together, is synced once, and is published in the order of its
+//! preparing.
+//!
+//! A write waits for no timer. While one group is on its way to the device the next one gathers. When a group fails,
+//! everything queued behind it fails too: a later record of a collection must not be published without an earlier one.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use hyperspace_core::collection::{Applied, Collection, Prepared};
+use hyperspace_core::error::{Error, Result};
+use tokio::sync::oneshot;
+
+use super::collection::OpenCollection;
+use super::options::Written;
+use super::{Database, held};
+use crate::store::log::{Log, LogEntry};
+
+/// Bytes of records after which a group is closed.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// A write on its way to the device. Who drops it stops waiting; the write goes on.
+#[derive(Debug)]
+pub struct Ticket(Fate);
+
+#[derive(Debug)]
+enum Fate {
+    Known(Written),
+    Awaited(oneshot::Receiver<Result<Written>>),
+}
+
+impl Ticket {
+    /// A write that had nothing to do.
+    pub(super) const fn done(written: Written) -> Self {
+        Self(Fate::Known(written))
+    }
+
+    /// Answers when the write is durable as asked, and visible.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when the disk is full, `NotFound` when the collection was deleted meanwhile: nothing was written.
+    /// After `Unavailable` and `Closed` the write may be there or not.
+    pub async fn wait(self) -> Result<Written> {
+        match self.0 {
+            Fate::Known(written) => Ok(written),
+            Fate::Awaited(answer) => answer.await.unwrap_or_else(|_| Err(gone())),
+        }
+    }
+
+    /// The same for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn wait_blocking(self) -> Result<Written> {
+        match self.0 {
+            Fate::Known(written) => Ok(written),
+            Fate::Awaited(answer) => answer.blocking_recv().unwrap_or_else(|_| Err(gone())),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::closed("the database was closed before the write was answered")
+}
+
+/// Prepared writes of all collections.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    waiting: VecDeque<Waiting>,
+    /// A group has failed, and what was prepared behind it is being given up.
+    failing: bool,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    collection: Arc<OpenCollection>,
+    prepared: Prepared,
+    strict: bool,
+    answer: oneshot::Sender<Result<Written>>,
+}
+
+impl Queue {
+    /// Queues a write; the caller holds the lock of the collection's writer, so that the queue has its writes in order.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Closed`; then the caller gives up what it prepared before it lets go of the lock.
+    pub(super) fn push(&self, collection: &Arc<OpenCollection>, prepared: Prepared, strict: bool) -> Result<Ticket> {
+        let (answer, awaited) = oneshot::channel();
+        let mut state = held(&self.state);
+        if state.stopped {
+            return Err(Error::closed("the database is closed"));
+        }
+        if state.failing {
+            return Err(Error::unavailable("the write before this one failed: try again"));
+        }
+        state.waiting.push_back(Waiting { collection: Arc::clone(collection), prepared, strict, answer });
+        self.arrived.notify_one();
+        Ok(Ticket(Fate::Awaited(awaited)))
+    }
+
+    /// Ends the log's thread once the queue is empty.
+    pub(super) fn stop(&self) {
+        held(&self.state).stopped = true;
+        self.arrived.notify_all();
+    }
+
+    /// Waits for writes; `None` when there are none and will be none.
+    fn next_group(&self) -> Option<Vec<Waiting>> {
+        let mut state = held(&self.state);
+        while state.waiting.is_empty() {
+            if state.stopped {
+                return None;
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let sizes = state.waiting.iter().map(|waiting| waiting.prepared.record().len());
+        let sums = sizes.scan(0, |sum, size| {
+            *sum += size;
+            Some(*sum)
+        });
+        let count = sums.take_while(|&sum| sum <= GROUP_BYTES).count().max(1);
+        Some(state.waiting.drain(..count).collect())
+    }
+
+    /// Takes everything that waits, and refuses more until [`Queue::go_on`].
+    fn fail(&self) -> Vec<Waiting> {
+        let mut state = held(&self.state);
+        state.failing = true;
+        state.waiting.drain(..).collect()
+    }
+
+    fn go_on(&self) {
+        held(&self.state).failing = false;
+    }
+
+    /// Refuses everything from now on, and lets those who wait know.
+    fn give_up(&self) {
+        let mut state = held(&self.state);
+        state.stopped = true;
+        state.waiting.clear();
+    }
+}
+
+/// Starts the thread that writes the log.
+pub(super) fn start(database: &Arc<Database>) -> Result<JoinHandle<()>> {
+    let (queue, database) = (Arc::clone(&database.queue), Arc::downgrade(database));
+    let run = move || {
+        while let Some(group) = queue.next_group() {
+            // Without a database nobody waits for an answer.
+            let Some(database) = database.upgrade() else { return };
+            if catch_unwind(AssertUnwindSafe(|| database.commit(group))).is_err() {
+                // How far it got is not known; what is on the device is read when the database is opened again.
+                database.become_read_only(&Error::internal("a bug: the log's thread panicked"));
+                queue.give_up();
+                database.open_collections().iter().for_each(|collection| collection.tell());
+                return;
+            }
+        }
+    };
+    let started = thread::Builder::new().name("hs-log".into()).spawn(run);
+    started.map_err(|error| Error::unavailable(format!("starting the log's thread: {error}")))
+}
+
+impl Database {
+    fn commit(&self, group: Vec<Waiting>) {
+        let (group, dropped): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|waiting| waiting.collection.check().is_ok());
+        for Waiting { collection, answer, .. } in dropped {
+            let _ = answer.send(collection.check().map(|()| Written::default()));
+        }
+        if let Err(error) = self.append(&group) {
+            self.give_up(group, &error);
+            return;
+        }
+        for Waiting { collection, prepared, answer, .. } in group {
+            let (published, seal_is_due) = collection.write(|engine| {
+                let published = engine.publish(&prepared);
+                (published, engine.seal_is_due(collection.urgency()))
+            });
+            if seal_is_due {
+                self.due.seal(collection.space());
+            }
+            if let Err(error) = &published {
+                self.become_read_only(error);
+            }
+            self.count(published.as_ref().ok());
+            // Who asked may have gone.
+            let _ = answer.send(published.map(|applied| Written { sequence: prepared.lsn().0, applied }));
+        }
+        self.shorten_log();
+    }
+
+    fn append(&self, group: &[Waiting]) -> Result<()> {
+        let entries: Vec<LogEntry<'_>> = group
+            .iter()
+            .map(|Waiting { collection, prepared, .. }| LogEntry {
+                space: collection.space(),
+                lsn: prepared.lsn(),
+                record: prepared.record(),
+            })
+            .collect();
+        let mut log = held(&self.log);
+        let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log to write to"))?;
+        let outcome = log
+            .append(&entries)
+            .and_then(|()| if group.iter().any(|waiting| waiting.strict) { log.sync() } else { Ok(()) });
+        self.log_bytes.store(log.bytes(), Ordering::Relaxed);
+        if let Some(broken) = log.broken() {
+            self.become_read_only(broken);
+        }
+        outcome
+    }
+
+    /// Makes everything that is visible durable.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        let mut log = held(&self.log);
+        let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log to write to"))?;
+        let synced = log.sync();
+        if let Some(broken) = log.broken() {
+            self.become_read_only(broken);
+        }
+        synced
+    }
+
+    /// Answers a group and everything behind it with an error, and takes their numbers back.
+    fn give_up(&self, group: Vec<Waiting>, error: &Error) {
+        let behind = self.queue.fail();
+        for Waiting { collection, answer, .. } in group.into_iter().chain(behind) {
+            collection.read(Collection::give_up_prepared);
+            collection.tell();
+            let _ = answer.send(Err(error.clone()));
+        }
+        self.queue.go_on();
+    }
+
+    fn count(&self, applied: Option<&Applied>) {
+        let Applied { upserted, deleted, .. } = applied.copied().unwrap_or_default();
+        self.points_written.fetch_add(upserted as u64, Ordering::Relaxed);
+        self.points_deleted.fetch_add(deleted as u64, Ordering::Relaxed);
+    }
+
+    /// When the log has grown long, seals the memtables that keep its oldest file.
+    fn shorten_log(&self) {
+        if self.log_bytes.load(Ordering::Relaxed) <= self.options.log_limit {
+            return;
+        }
+        let holders: Vec<_> = held(&self.log).iter().flat_map(Log::oldest_holds).collect();
+        for (space, newest) in holders {
+            let Some(collection) = self.by_number(space).filter(|c| c.sealed_through() < newest) else { continue };
+            collection.want_seal(true);
+            self.due.seal(space);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Indexers: threads that seal memtables and merge segments, store the results and put them into service.
+//!
+//! With two or more, the first one only seals: however long a merge takes, memtables do not grow meanwhile.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hyperspace_core::collection::{Job, SealedJob};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::segment::{Checks, Segment};
+use hyperspace_core::types::{Lsn, SpaceId};
+
+use super::collection::OpenCollection;
+use super::{Database, State, held, read};
+use crate::disk::failed;
+use crate::store::files::{self, manifest_file, segment_file};
+
+/// Graph insertions between two looks at whether the job is still wanted.
+const STEP: u32 = 256;
+/// How long an indexer rests after a job that failed, before the next try.
+const REST: Duration = Duration::from_secs(1);
+
+/// Which collections have work, each at most once.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    state: Mutex<DueState>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct DueState {
+    seals: Line,
+    merges: Line,
+    stopped: bool,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    order: VecDeque<SpaceId>,
+    waiting: BTreeSet<SpaceId>,
+}
+
+impl Line {
+    fn push(&mut self, space: SpaceId) {
+        if self.waiting.insert(space) {
+            self.order.push_back(space);
+        }
+    }
+
+    fn pop(&mut self) -> Option<SpaceId> {
+        let space = self.order.pop_front()?;
+        self.waiting.remove(&space);
+        Some(space)
+    }
+}
+
+/// What an indexer is to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Seal,
+    Merge,
+}
+
+impl Due {
+    /// Notes that a memtable is to be sealed.
+    pub(super) fn seal(&self, space: SpaceId) {
+        held(&self.state).seals.push(space);
+        self.arrived.notify_all();
+    }
+
+    /// Notes that segments may be merged.
+    pub(super) fn merge(&self, space: SpaceId) {
+        held(&self.state).merges.push(space);
+        self.arrived.notify_all();
+    }
+
+    /// Ends all indexers, in the middle of their jobs.
+    pub(super) fn stop(&self) {
+        held(&self.state).stopped = true;
+        self.arrived.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        held(&self.state).stopped
+    }
+
+    /// Waits for work; `None` when there will be none.
+    fn next(&self, seals_only: bool) -> Option<(Kind, SpaceId)> {
+        let mut state = held(&self.state);
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(space) = state.seals.pop() {
+                return Some((Kind::Seal, space));
+            }
+            if !seals_only && let Some(space) = state.merges.pop() {
+                return Some((Kind::Merge, space));
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits a while, or until the end.
+    fn rest(&self) {
+        let state = held(&self.state);
+        drop(self.arrived.wait_timeout_while(state, REST, |state| !state.stopped));
+    }
+}
+
+/// Starts an indexer.
+pub(super) fn start(database: &Arc<Database>, number: usize) -> Result<JoinHandle<()>> {
+    let seals_only = number == 0 && database.options.indexers > 1;
+    let (due, database) = (Arc::clone(&database.due), Arc::downgrade(database));
+    let run = move || {
+        while let Some((kind, space)) = due.next(seals_only) {
+            let Some(database) = database.upgrade() else { return };
+            let Some(collection) = database.by_number(space) else { continue };
+            if let Err(error) = database.work(&collection, kind) {
+                tracing::warn!(collection = collection.name(), %error, "background work failed and will be tried again");
+                drop(database);
+                due.rest();
+                if kind == Kind::Seal { due.seal(space) } else { due.merge(space) }
+            }
+        }
+    };
+    let started = thread::Builder::new().name(format!("hs-index-{number}")).spawn(run);
+    started.map_err(|error| Error::unavailable(format!("starting an indexer: {error}")))
+}
+
+impl Database {
+    /// Does one piece of work for a collection, if there is any of that kind.
+    fn work(&self, collection: &Arc<OpenCollection>, kind: Kind) -> Result<()> {
+        if self.state() != State::Ready {
+            return Ok(());
+        }
+        let urgency = collection.urgency();
+        let job = collection.read(|engine| match kind {
+            Kind::Seal => engine.next_seal(urgency),
+            Kind::Merge => engine.next_merge(urgency),
+        });
+        if kind == Kind::Seal {
+            collection.want_seal(false);
+        }
+        let Some(job) = job else {
+            collection.tell();
+            return Ok(());
+        };
+        if kind == Kind::Merge {
+            // Another indexer may find segments that this one does not hold.
+            self.due.merge(collection.space());
+        }
+        self.run(collection, job).map(drop)
+    }
+
+    /// Builds what a job is about and puts it into service; answers how many bytes the new segment has, or nothing when
+    /// nobody wanted it any more.
+    pub(super) fn run(&self, collection: &Arc<OpenCollection>, job: Job) -> Result<Option<usize>> {
+        let id = job.id();
+        let built = catch_unwind(AssertUnwindSafe(|| self.build(collection, job)));
+        let built = built.unwrap_or_else(|_| Err(Error::internal("a bug: a background job panicked")));
+        let outcome = built.and_then(|sealed| match sealed {
+            Some(sealed) => self.put_into_service(collection, sealed),
+            None => Ok(None),
+        });
+        if !matches!(outcome, Ok(Some(_))) {
+            collection.read(|engine| engine.abandon_job(id));
+        }
+        let (seal, merge) = collection
+            .read(|engine| (engine.seal_is_due(collection.urgency()), engine.merge_is_due(collection.urgency())));
+        if seal {
+            self.due.seal(collection.space());
+        }
+        if merge {
+            self.due.merge(collection.space());
+        }
+        collection.tell();
+        outcome
+    }
+
+    /// Runs a job to its end; `None` when nobody wants it any more.
+    fn build(&self, collection: &OpenCollection, mut job: Job) -> Result<Option<SealedJob>> {
+        while job.step(STEP)?.remaining > 0 {
+            if self.due.is_stopped() || collection.check().is_err() {
+                return Ok(None);
+            }
+        }
+        let mut sealed = job.finish()?;
+        if let Some(segment) = sealed.segment() {
+            let (id, path) = (segment.id(), segment_file(collection.space(), segment.id()));
+            files::replace(&*self.disk, &path, segment.bytes()).map_err(|failure| failure.error)?;
+            let bytes = self.disk.map(&path).map_err(|error| failed("mapping", &path, error))?;
+            sealed.replace_segment(Arc::new(Segment::open(id, bytes, Checks::Structure)?))?;
+        }
+        Ok(Some(sealed))
+    }
+
+    /// Makes a job's result what is there: first on the device, then for readers. Answers as [`Database::run`].
+    fn put_into_service(&self, collection: &Arc<OpenCollection>, sealed: SealedJob) -> Result<Option<usize>> {
+        let space = collection.space();
+        let _layout = read(&self.layout);
+        let _flipping = held(&collection.flipping);
+        if collection.check().is_err() || self.state() != State::Ready {
+            // What was stored is swept with its collection, or when the database is opened again.
+            return Ok(None);
+        }
+        let flip = collection.read(|engine| engine.flip(&sealed));
+        files::replace(&*self.disk, &manifest_file(space), &flip.manifest)
+            .map_err(|failure| self.unreplaced(failure))?;
+        collection.write(|engine| engine.install(sealed));
+        for id in flip.dropped {
+            let path = segment_file(space, id);
+            if let Err(error) = self.disk.remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "a segment that nothing names stays until the next start");
+            }
+        }
+        self.cut_log();
+        Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
+    }
+
+    /// Removes the log files whose records are all in segments.
+    pub(super) fn cut_log(&self) {
+        let covered = |space| match self.by_number(space) {
+            Some(collection) => Some(collection.sealed_through()),
+            None => self.is_damaged(space).then_some(Lsn(0)),
+        };
+        let mut log = held(&self.log);
+        let Some(log) = log.as_mut() else { return };
+        if let Err(error) = log.cut(covered) {
+            tracing::warn!(%error, "old log files stay for now");
+        }
+        if let Some(broken) = log.broken() {
+            self.become_read_only(broken);
+        }
+        self.log_bytes.store(log.bytes(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,115 @@
+//! Collections come, change and go. Each is durable before it is answered.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hyperspace_core::collection::{Collection, CollectionConfig, Tuning};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::types::{SpaceId, Tenant};
+
+use super::collection::OpenCollection;
+use super::{Database, Entry, held, random_u64, read, write};
+use crate::disk::failed;
+use crate::store::catalog::Owned;
+use crate::store::files::{self, SPACES, manifest_file, space_directory};
+
+impl Database {
+    /// Makes an empty collection.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; `InvalidArgument` when a setting is out of range.
+    pub fn create(&self, tenant: &Tenant, config: CollectionConfig) -> Result<Arc<OpenCollection>> {
+        let mut engine = Collection::create(config)?;
+        engine.set_policy(self.options.policy);
+        let name = engine.config().name.as_str().to_owned();
+        let _managing = held(&self.managing);
+        let _layout = read(&self.layout);
+        self.check_writable()?;
+        if read(&self.spaces).contains_key(&(tenant.clone(), name.clone())) {
+            return Err(Error::already_exists(format!("collection `{name}` exists")));
+        }
+        let space = self.unused_space()?;
+        let owned = Owned { tenant: tenant.name().to_owned(), name: name.clone() };
+        // What fails between the two is swept when the database is opened again.
+        self.store_new(space, &engine.manifest().encode())?;
+        self.change_catalog(|catalog| drop(catalog.spaces.insert(space, owned)))?;
+        let collection = OpenCollection::new(space, tenant.clone(), engine);
+        write(&self.numbered).insert(space, Arc::clone(&collection));
+        write(&self.spaces).insert((tenant.clone(), name), Entry::Open(Arc::clone(&collection)));
+        Ok(collection)
+    }
+
+    /// Deletes a collection with everything in it, a damaged one too.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn delete_collection(&self, tenant: &Tenant, name: &str) -> Result<()> {
+        let _managing = held(&self.managing);
+        let _layout = read(&self.layout);
+        self.check_writable()?;
+        let key = (tenant.clone(), name.to_owned());
+        let entry = read(&self.spaces).get(&key).cloned();
+        let entry =
+            entry.ok_or_else(|| Error::not_found(format!("there is no collection `{}`", name.escape_debug())))?;
+        let space = match &entry {
+            Entry::Open(collection) => collection.space(),
+            Entry::Damaged(space, _) => *space,
+        };
+        self.change_catalog(|catalog| drop(catalog.spaces.remove(&space)))?;
+        write(&self.spaces).remove(&key);
+        write(&self.numbered).remove(&space);
+        let _flipping = match &entry {
+            Entry::Open(collection) => {
+                collection.mark_dropped();
+                Some(held(&collection.flipping))
+            }
+            Entry::Damaged(..) => None,
+        };
+        if let Err(error) = self.disk.remove_directory(&space_directory(space)) {
+            tracing::warn!(%error, "files of a deleted collection stay until the next start");
+        }
+        self.cut_log();
+        Ok(())
+    }
+
+    /// Changes how a collection searches and builds, from the next request on and for good.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a number is out of range.
+    pub fn configure(&self, collection: &OpenCollection, tuning: Tuning) -> Result<()> {
+        let _layout = read(&self.layout);
+        self.check_writable()?;
+        let _flipping = held(&collection.flipping);
+        collection.check()?;
+        let manifest = collection.read(|engine| engine.manifest_tuned(tuning))?;
+        files::replace(&*self.disk, &manifest_file(collection.space()), &manifest.encode())
+            .map_err(|failure| self.unreplaced(failure))?;
+        collection.write(|engine| engine.tune(tuning))
+    }
+
+    pub(super) fn by_number(&self, space: SpaceId) -> Option<Arc<OpenCollection>> {
+        read(&self.numbered).get(&space).cloned()
+    }
+
+    pub(super) fn is_damaged(&self, space: SpaceId) -> bool {
+        read(&self.spaces).values().any(|entry| matches!(entry, Entry::Damaged(damaged, _) if *damaged == space))
+    }
+
+    /// Numbers are drawn, not counted: one that was ever used, if only in a log that is still there, hardly comes again.
+    fn unused_space(&self) -> Result<SpaceId> {
+        loop {
+            let space = SpaceId(random_u64()?);
+            if !held(&self.catalog).spaces.contains_key(&space) {
+                return Ok(space);
+            }
+        }
+    }
+
+    fn store_new(&self, space: SpaceId, manifest: &[u8]) -> Result<()> {
+        let directory = space_directory(space);
+        self.disk.create_directory(&directory).map_err(|error| failed("making", &directory, error))?;
+        files::replace(&*self.disk, &manifest_file(space), manifest).map_err(|failure| failure.error)?;
+        let spaces = Path::new(SPACES);
+        self.disk.sync_directory(spaces).map_err(|error| failed("syncing", spaces, error))
+    }
+}

@@ -1,0 +1,213 @@
+//! Opening a directory: catalog, manifests and segments, then the log; what a crash left over is swept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+use hyperspace_core::collection::Collection;
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::Stamper;
+use hyperspace_core::segment::{Checks, Manifest, Segment};
+use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
+
+use super::collection::OpenCollection;
+use super::options::{DatabaseOptions, State};
+use super::{Database, Entry, random_u64};
+use crate::disk::{Disk, failed};
+use crate::store::catalog::Catalog;
+use crate::store::files::{
+    self, CATALOG, LOG, MANIFEST, SNAPSHOTS, SPACES, UNFINISHED, manifest_file, segment_file, space_directory,
+    space_name,
+};
+use crate::store::log::Log;
+use crate::store::replay::{Records, replay};
+use crate::tenancy;
+
+/// Log files at the start above which small memtables are sealed, so that starts do not pile them up.
+const MANY_LOG_FILES: usize = 8;
+
+/// A collection on its way into service.
+struct Recovering {
+    tenant: Tenant,
+    name: String,
+    state: Result<Collection>,
+}
+
+impl Database {
+    pub(super) fn recover(disk: Arc<dyn Disk>, options: DatabaseOptions) -> Result<Self> {
+        let catalog = read_catalog(&*disk)?;
+        let mut spaces = BTreeMap::new();
+        for (&space, owned) in &catalog.spaces {
+            let state = open_collection(&*disk, space).and_then(|mut engine| {
+                engine.set_policy(options.policy);
+                let named = engine.config().name.as_str();
+                if named == owned.name {
+                    return Ok(engine);
+                }
+                Err(Error::corrupted(format!("its manifest is of `{named}`")))
+            });
+            let tenant = tenancy::of_catalog(&owned.tenant)?;
+            spaces.insert(
+                space,
+                Recovering { tenant, name: owned.name.clone(), state: state.map_err(|e| of(&owned.name, &e)) },
+            );
+        }
+        let replayed = replay(&*disk, catalog.writer, |records| apply(&mut spaces, records))?;
+        let state = match &replayed.damage {
+            None => State::Ready,
+            Some(damage) => {
+                tracing::error!(reason = damage.message(), "the log is damaged: the database is read-only");
+                State::ReadOnly(damage.message().to_owned())
+            }
+        };
+        let mut log = None;
+        if state == State::Ready {
+            sweep(&*disk, &catalog, &spaces)?;
+            log = Some(Log::start(Arc::clone(&disk), catalog.writer, replayed, options.log_file_bytes)?);
+        }
+        let engines = spaces.values().filter_map(|recovering| recovering.state.as_ref().ok());
+        let newest_hlc = engines.map(Collection::newest_hlc).max().unwrap_or(0).max(catalog.newest_hlc);
+        let database = Self {
+            stamper: Mutex::new(Stamper::new(catalog.writer, newest_hlc, catalog.reserved)),
+            disk,
+            options,
+            spaces: RwLock::default(),
+            numbered: RwLock::default(),
+            managing: Mutex::default(),
+            catalog: Mutex::new(catalog),
+            layout: RwLock::default(),
+            log_bytes: AtomicU64::new(log.as_ref().map_or(0, Log::bytes)),
+            log: Mutex::new(log),
+            queue: Arc::default(),
+            due: Arc::default(),
+            state: Mutex::new(state),
+            threads: Mutex::default(),
+            lock: Mutex::default(),
+            points_written: AtomicU64::new(0),
+            points_deleted: AtomicU64::new(0),
+        };
+        database.put_all_into_service(spaces);
+        database.cut_log();
+        Ok(database)
+    }
+
+    fn put_all_into_service(&self, recovered: BTreeMap<SpaceId, Recovering>) {
+        let many_files = super::held(&self.log).as_ref().is_some_and(|log| log.files() > MANY_LOG_FILES);
+        for (space, Recovering { tenant, name, state }) in recovered {
+            let key = (tenant.clone(), name);
+            let entry = match state {
+                Ok(engine) => {
+                    let collection = OpenCollection::new(space, tenant, engine);
+                    collection.want_seal(many_files);
+                    super::write(&self.numbered).insert(space, Arc::clone(&collection));
+                    self.due.seal(space);
+                    self.due.merge(space);
+                    Entry::Open(collection)
+                }
+                Err(error) => {
+                    tracing::error!(collection = key.1, %error, "a collection is damaged; the others are in service");
+                    Entry::Damaged(space, error)
+                }
+            };
+            super::write(&self.spaces).insert(key, entry);
+        }
+    }
+}
+
+fn of(name: &str, error: &Error) -> Error {
+    Error::new(error.kind(), format!("collection `{name}`: {}", error.message()))
+}
+
+/// Reads the catalog, or makes the first one of an empty directory.
+fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
+    let path = Path::new(CATALOG);
+    match disk.read(path) {
+        Ok(bytes) => Catalog::decode(&bytes)
+            .map_err(|error| Error::new(error.kind(), format!("file {CATALOG}: {}", error.message()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            for directory in [SPACES, LOG].map(Path::new) {
+                let found = disk.list(directory).map_err(|error| failed("listing", directory, error))?;
+                if !found.is_empty() {
+                    return Err(Error::corrupted(format!(
+                        "the data directory has {} entries in {} and no file {CATALOG}",
+                        found.len(),
+                        directory.display()
+                    )));
+                }
+            }
+            let catalog = Catalog { writer: random_u64()?, ..Catalog::default() };
+            for directory in [SPACES, LOG, SNAPSHOTS].map(Path::new) {
+                disk.create_directory(directory).map_err(|error| failed("making", directory, error))?;
+            }
+            // Its directory is synced with it, so these names last as well.
+            files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
+            Ok(catalog)
+        }
+        Err(error) => Err(failed("reading", path, error)),
+    }
+}
+
+/// Opens a collection as its manifest says; the log comes later.
+fn open_collection(disk: &dyn Disk, space: SpaceId) -> Result<Collection> {
+    let path = manifest_file(space);
+    let bytes = disk.read(&path).map_err(|error| failed("reading", &path, error))?;
+    let manifest = Manifest::decode(&bytes).map_err(|e| in_file(&path, &e))?;
+    let mut segments = Vec::with_capacity(manifest.segments.len());
+    for named in &manifest.segments {
+        let id = SegmentId(named.id);
+        let path = segment_file(space, id);
+        let bytes = disk.map(&path).map_err(|error| failed("opening", &path, error))?;
+        // Only this program wrote the file, so its checksums vouch for what is in it.
+        segments.push(Arc::new(Segment::open(id, bytes, Checks::Sums).map_err(|e| in_file(&path, &e))?));
+    }
+    Collection::open(&manifest, &segments).map_err(|e| in_file(&path, &e))
+}
+
+fn in_file(path: &Path, error: &Error) -> Error {
+    Error::new(error.kind(), format!("file {}: {}", path.display(), error.message()))
+}
+
+/// Replays the records of one log file. Records of spaces that the catalog does not name are of deleted collections.
+fn apply(spaces: &mut BTreeMap<SpaceId, Recovering>, records: &Records<'_>) {
+    for (space, records) in records {
+        let Some(recovering) = spaces.get_mut(space) else { continue };
+        if let Ok(engine) = &mut recovering.state
+            && let Err(error) = engine.replay(records.iter().copied())
+        {
+            recovering.state = Err(of(&recovering.name, &error));
+        }
+    }
+}
+
+/// Removes what nothing names: the leftovers of a crash. A damaged collection keeps everything it has.
+fn sweep(disk: &dyn Disk, catalog: &Catalog, spaces: &BTreeMap<SpaceId, Recovering>) -> Result<()> {
+    let list = |directory: &Path| disk.list(directory).map_err(|error| failed("listing", directory, error));
+    let root = Path::new("");
+    for entry in list(root)?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
+        remove(disk, &root.join(entry.name), entry.is_directory)?;
+    }
+    for entry in list(Path::new(SNAPSHOTS))?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
+        remove(disk, &Path::new(SNAPSHOTS).join(entry.name), entry.is_directory)?;
+    }
+    let known: BTreeMap<String, SpaceId> = catalog.spaces.keys().map(|&space| (space_name(space), space)).collect();
+    for entry in list(Path::new(SPACES))? {
+        let Some(space) = known.get(&entry.name) else {
+            remove(disk, &Path::new(SPACES).join(entry.name), entry.is_directory)?;
+            continue;
+        };
+        let Some(Ok(engine)) = spaces.get(space).map(|recovering| &recovering.state) else { continue };
+        let view = engine.snapshot();
+        let named = |name: &str| name == MANIFEST || view.segments().iter().any(|s| s.segment.id().to_string() == name);
+        let directory = space_directory(*space);
+        for entry in list(&directory)?.into_iter().filter(|entry| !named(&entry.name)) {
+            remove(disk, &directory.join(entry.name), entry.is_directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(disk: &dyn Disk, path: &Path, is_directory: bool) -> Result<()> {
+    let removed = if is_directory { disk.remove_directory(path) } else { disk.remove(path) };
+    removed.map_err(|error| failed("removing", path, error))
+}

@@ -1,0 +1,55 @@
+//! The service `Collections`.
+
+use tonic::Request;
+
+use super::convert::{config_from, config_to};
+use super::handlers::{Answer, Handlers};
+use crate::database::OpenCollection;
+use crate::proto::collections_server::Collections;
+use crate::proto::{
+    Collection, CreateCollectionRequest, DeleteCollectionRequest, DeleteCollectionResponse, GetCollectionRequest,
+    ListCollectionsRequest, ListCollectionsResponse,
+};
+
+/// A collection as the wire describes it.
+pub(super) fn describe(collection: &OpenCollection) -> Collection {
+    let snapshot = collection.snapshot();
+    Collection {
+        config: Some(config_to(snapshot.config())),
+        id: format!("{:016x}", collection.space().0),
+        points: snapshot.len() as u64,
+        pending: snapshot.pending() as u64,
+        segments: snapshot.segments().len() as u64,
+    }
+}
+
+#[tonic::async_trait]
+impl Collections for Handlers {
+    async fn create(&self, request: Request<CreateCollectionRequest>) -> Answer<Collection> {
+        self.answer(request, |call| {
+            let config = config_from(call.message.config)?;
+            call.database.create(&call.tenant, config).map(|collection| describe(&collection))
+        })
+        .await
+    }
+
+    async fn get(&self, request: Request<GetCollectionRequest>) -> Answer<Collection> {
+        self.answer(request, |call| call.collection(&call.message.name).map(|collection| describe(&collection))).await
+    }
+
+    async fn list(&self, request: Request<ListCollectionsRequest>) -> Answer<ListCollectionsResponse> {
+        self.answer(request, |call| {
+            let collections = call.database.collections(&call.tenant);
+            Ok(ListCollectionsResponse { collections: collections.iter().map(|c| describe(c)).collect() })
+        })
+        .await
+    }
+
+    async fn delete(&self, request: Request<DeleteCollectionRequest>) -> Answer<DeleteCollectionResponse> {
+        self.answer(request, |call| {
+            call.database.delete_collection(&call.tenant, &call.message.name)?;
+            Ok(DeleteCollectionResponse {})
+        })
+        .await
+    }
+}

@@ -1,0 +1,44 @@
+//! What is plain HTTP: whether the server lives and is ready, its figures, and the demo page.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use super::handlers::Handlers;
+use super::monitor::{Figures, reason};
+use super::status::refusal;
+use super::work::block;
+use super::{demo, metrics, unbuilt};
+use crate::settings::Settings;
+
+/// All paths that are not gRPC.
+pub(super) fn routes(handlers: Handlers, settings: &Settings) -> Router {
+    Router::new()
+        .route("/livez", get("alive\n"))
+        .route("/healthz", get("alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(figures))
+        .with_state(handlers)
+        .merge(unbuilt::segments())
+        .merge(demo::files(&settings.demo_dir))
+}
+
+/// 200 when writes are accepted; otherwise 503 and why not.
+async fn ready(State(handlers): State<Handlers>) -> Response {
+    let state = handlers.database.state();
+    let reason = if *handlers.stopping.borrow() { Some("the server is stopping") } else { reason(&state) };
+    match reason {
+        None => "ready\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn figures(State(handlers): State<Handlers>) -> Response {
+    match block(move || metrics::text(Figures::read(&handlers))).await {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => refusal(&http::HeaderMap::new(), error),
+    }
+}

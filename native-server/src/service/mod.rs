@@ -1,0 +1,128 @@
+//! The server's edge: everything between a socket and the database.
+//!
+//! `router` draws the way of a request; `handlers` is what all rpcs have in common; `convert` is where messages become
+//! the engine's types. Knows nothing of files, logs or graphs: it calls [`Database`], and answers.
+
+mod admin;
+mod collections;
+mod connections;
+mod convert;
+mod demo;
+mod guard;
+mod handlers;
+mod health;
+mod http;
+mod latency;
+mod limits;
+mod metrics;
+mod monitor;
+mod points;
+mod router;
+mod scroll;
+mod search;
+mod status;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod unbuilt;
+mod work;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperspace_core::error::{Error, Result};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::transport::Server as Transport;
+use tonic_health::server::health_reporter;
+use tracing::{info, warn};
+
+use crate::database::Database;
+use crate::settings::Settings;
+use handlers::Handlers;
+use work::block;
+
+/// Requests of one connection at once.
+const MOST_STREAMS: u32 = 32;
+/// Streams that a client may open and reset before it is shown the door (CVE-2023-44487).
+const MOST_PENDING_RESETS: usize = 20;
+/// How often a silent HTTP/2 client is asked whether it is still there, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long requests under way may take when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A server that has its port and its database, and answers once [`Server::serve`] is called.
+pub struct Server {
+    listener: TcpListener,
+    database: Arc<Database>,
+    settings: Settings,
+}
+
+impl Server {
+    /// Takes the port and opens the database.
+    ///
+    /// # Errors
+    /// `Unavailable` when the port cannot be had; those of [`Database::open`].
+    pub async fn open(settings: Settings) -> Result<Self> {
+        let listener = TcpListener::bind(settings.listen).await;
+        let listener =
+            listener.map_err(|error| Error::unavailable(format!("cannot listen on {}: {error}", settings.listen)))?;
+        let (folder, options) = (settings.data_dir.clone(), settings.database_options());
+        let database = block(move || Database::open(&folder, options)).await?;
+        Ok(Self { listener, database, settings })
+    }
+
+    /// The address that it listens on; tells which port was taken for port 0.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|error| Error::internal(format!("a listener without an address: {error}")))
+    }
+
+    /// Answers until `stop` is done; then finishes what is under way, for a while, and closes the database.
+    ///
+    /// # Errors
+    /// `Internal` when the transport fails, and those of [`Database::close`].
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        let Self { listener, database, settings } = self;
+        let (stopping, is_stopping) = watch::channel(false);
+        let (reporter, health_server) = health_reporter();
+        let handlers = Handlers::new(Arc::clone(&database), is_stopping.clone());
+        let routes = router::router(handlers, health_server, &settings)?;
+        let state = database.state();
+        health::report(&reporter, &state).await;
+        let pulse = tokio::spawn(health::follow(reporter, state, Arc::clone(&database), is_stopping.clone()));
+        let transport = Transport::builder()
+            .accept_http1(true)
+            .max_concurrent_streams(MOST_STREAMS)
+            .http2_max_pending_accept_reset_streams(Some(MOST_PENDING_RESETS))
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .add_routes(Routes::from(routes))
+            .serve_with_incoming_shutdown(connections::accept(listener), until(is_stopping));
+        let mut transport = pin!(transport);
+        let outcome = tokio::select! {
+            outcome = &mut transport => outcome,
+            () = stop => {
+                info!("stopping: no new connections, requests under way are finished");
+                stopping.send_replace(true);
+                timeout(DRAIN, transport).await.unwrap_or_else(|_| {
+                    warn!("requests under way were given up after {} s", DRAIN.as_secs());
+                    Ok(())
+                })
+            }
+        };
+        stopping.send_replace(true);
+        let _ = pulse.await;
+        block(move || database.close()).await?;
+        outcome.map_err(|error| Error::internal(format!("the transport failed: {error}")))
+    }
+}
+
+/// Waits until the server stops, or is dropped.
+async fn until(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}

@@ -1,0 +1,170 @@
+//! What an administrator chooses: one table, from which the fields, their defaults, the keys of the file, the names of
+//! environment variables, the flags and their help all come.
+//!
+//! Later sources win: defaults, the TOML file, `HYPERSPACE_*` variables, flags. Every value is parsed by its type, from
+//! text, whatever source it came from. Knows nothing of how a setting is used, but for the two rules of
+//! [`Settings::check`].
+
+mod sources;
+mod values;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::port::Durability;
+use tracing::level_filters::LevelFilter;
+
+use crate::database::DatabaseOptions;
+
+pub use sources::{Chosen, Invocation, Refused, read};
+pub use values::{Host, Origin, Role};
+
+use values::{Shape, Value};
+
+/// One row of the table.
+struct Row {
+    /// As in the file; `-` for `_` in flags, in capitals behind `HYPERSPACE_` in the environment.
+    name: &'static str,
+    help: &'static str,
+    shape: Shape,
+    /// Parses a text into its field; the error says what was expected.
+    set: fn(&mut Settings, &str) -> std::result::Result<(), String>,
+    /// The value as TOML.
+    show: fn(&Settings) -> String,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
+        /// Everything that an administrator chooses.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings {
+            $($(#[doc = $help])+ pub $name: $kind,)+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        const TABLE: &[Row] = &[$(Row {
+            name: stringify!($name),
+            help: concat!($($help),+).trim_ascii(),
+            shape: <$kind as Value>::SHAPE,
+            set: |settings, text| <$kind as Value>::parse(text).map(|value| settings.$name = value),
+            show: |settings| settings.$name.show(),
+        },)+];
+    };
+}
+
+settings! {
+    /// Address and port to listen on; port 0 takes a free one.
+    listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// Folder of the database, made when it is missing.
+    data_dir: PathBuf = PathBuf::from("./data");
+    /// What a write survives that does not say: strict (a crash of the machine) or relaxed (the death of the process).
+    durability: Durability = Durability::Strict;
+    /// Listen beyond loopback although there are neither keys nor TLS: whoever reaches the port may do everything.
+    insecure: bool = false;
+    /// Names under which requests may address the server, beside `localhost`, `127.0.0.1` and `[::1]`.
+    allowed_hosts: Vec<Host> = Vec::new();
+    /// Origins whose pages may use the server, such as `http://localhost:5173`; its own pages always may.
+    allowed_origins: Vec<Origin> = Vec::new();
+    /// Folder of the built demo page, served at `/`.
+    demo_dir: PathBuf = PathBuf::from("web-demo/dist");
+    /// Threads that build graphs.
+    indexers: NonZeroUsize = count(DatabaseOptions::default().indexers);
+    /// Writers wait while a collection has more bytes than this in memory that are in no segment yet.
+    memtable_limit_bytes: NonZeroUsize = count(DatabaseOptions::default().memtable_limit);
+    /// Log beyond this many bytes is cut, by sealing small memtables too.
+    log_limit_bytes: NonZeroUsize = count(DatabaseOptions::default().log_limit as usize);
+    /// Bytes of one file of the log.
+    log_file_bytes: NonZeroUsize = count(DatabaseOptions::default().log_file_bytes as usize);
+    /// Largest message of a native client.
+    max_message_bytes: NonZeroUsize = count(64 << 20);
+    /// Largest message from a browser.
+    max_browser_message_bytes: NonZeroUsize = count(4 << 20);
+    /// What is told on standard error: off, error, warn, info, debug or trace.
+    log: LevelFilter = LevelFilter::INFO;
+    /// leader, or follower (not built yet).
+    role: Role = Role::Leader;
+    /// URL of the leader that a follower follows (not built yet).
+    leader: Option<String> = None;
+}
+
+impl Settings {
+    /// Checks what no single setting can tell.
+    ///
+    /// # Errors
+    /// `Unsupported` for what is not built, `InvalidArgument` when the server would be open to a network unasked.
+    pub fn check(&self) -> Result<()> {
+        if self.role == Role::Follower || self.leader.is_some() {
+            return Err(Error::unsupported("replication is not built yet: this server is its own leader"));
+        }
+        if !self.listen.ip().to_canonical().is_loopback() && !self.insecure {
+            return Err(Error::invalid_argument(format!(
+                "{} can be reached from other machines, and there are neither keys nor TLS yet: listen on 127.0.0.1, or \
+                 say --insecure when whoever reaches the port may do everything",
+                self.listen
+            )));
+        }
+        Ok(())
+    }
+
+    /// What the database wants to know of it.
+    pub fn database_options(&self) -> DatabaseOptions {
+        DatabaseOptions {
+            durability: self.durability,
+            indexers: self.indexers.get(),
+            memtable_limit: self.memtable_limit_bytes.get(),
+            log_limit: self.log_limit_bytes.get() as u64,
+            log_file_bytes: self.log_file_bytes.get() as u64,
+            ..DatabaseOptions::default()
+        }
+    }
+}
+
+fn count(default: usize) -> NonZeroUsize {
+    NonZeroUsize::new(default).expect("a default is not 0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_others_can_reach_has_to_be_asked_for() {
+        let on = |listen: &str, insecure| Settings { listen: listen.parse().unwrap(), insecure, ..Settings::default() };
+        for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            on(listen, false).check().unwrap();
+        }
+        for listen in ["0.0.0.0:1", "[::]:1", "192.168.1.2:1"] {
+            let error = on(listen, false).check().unwrap_err();
+            assert!(error.message().contains(listen) && error.message().contains("--insecure"), "{error}");
+            on(listen, true).check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_follower_is_not_built() {
+        for settings in [
+            Settings { role: Role::Follower, ..Settings::default() },
+            Settings { leader: Some("http://elsewhere:50051".into()), ..Settings::default() },
+        ] {
+            assert_eq!(settings.check().unwrap_err().kind(), hyperspace_core::error::ErrorKind::Unsupported);
+        }
+    }
+
+    #[test]
+    fn every_default_can_be_said_in_words_too() {
+        let defaults = Settings::default();
+        for row in TABLE {
+            let toml: toml::Table = format!("{} = {}", row.name, (row.show)(&defaults)).parse().unwrap();
+            let mut settings = Settings::default();
+            (row.set)(&mut settings, &sources::text_of(&toml[row.name]).unwrap()).unwrap();
+            assert_eq!(settings, defaults, "{}", row.name);
+        }
+    }
+}

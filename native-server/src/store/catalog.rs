@@ -1,0 +1,127 @@
+//! The catalog: who writes in this directory, which stamps are reserved, and which space is whose.
+//!
+//! ```text
+//! magic u32 "HSCT" | version u32 | crc32c u32 | len u32 | body
+//! body: writer u64 | newest hlc u64 | reserved u64 | count u32 | entries
+//! entry: space u64 | tenant len u8 | tenant | name len u8 | name
+//! ```
+//! It is replaced as a whole. A space that it does not name does not exist, whatever files there are.
+
+use std::collections::BTreeMap;
+
+use hyperspace_core::bytes::{Reader, Writer, crc32c};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::types::{CollectionName, SpaceId};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"HSCT");
+const VERSION: u32 = 1;
+
+/// Everything that is true of a database as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Catalog {
+    /// Who writes here: the part of every stamp that tells this database from all others.
+    pub(crate) writer: u64,
+    /// At least the newest logical time that was given when this was written.
+    pub(crate) newest_hlc: u64,
+    /// Stamps below this counter may have been given.
+    pub(crate) reserved: u64,
+    /// Each space, whose it is, and its collection's name.
+    pub(crate) spaces: BTreeMap<SpaceId, Owned>,
+}
+
+/// Whose a space is, as stored: a name that was verified when the space was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) tenant: String,
+    pub(crate) name: String,
+}
+
+impl Catalog {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_u64(self.writer);
+        body.put_u64(self.newest_hlc);
+        body.put_u64(self.reserved);
+        body.put_u32(self.spaces.len() as u32);
+        for (space, owned) in &self.spaces {
+            body.put_u64(space.0);
+            for text in [&owned.tenant, &owned.name] {
+                body.put_u8(text.len() as u8);
+                body.extend_from_slice(text.as_bytes());
+            }
+        }
+        let mut out = Vec::with_capacity(16 + body.len());
+        out.put_u32(MAGIC);
+        out.put_u32(VERSION);
+        out.put_u32(crc32c(&body));
+        out.put_u32(body.len() as u32);
+        out.extend_from_slice(&body);
+        out
+    }
+
+    /// Reads stored bytes.
+    ///
+    /// # Errors
+    /// `Corrupted` when a check fails, `Unsupported` for a later version.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.u32("a catalog's magic")? != MAGIC {
+            return Err(Error::corrupted("these bytes are no catalog"));
+        }
+        let version = reader.u32("a catalog's version")?;
+        if version != VERSION {
+            return Err(Error::unsupported(format!("catalog version {version}; this build reads {VERSION}")));
+        }
+        let crc = reader.u32("a catalog's checksum")?;
+        let len = reader.u32("a catalog's length")? as usize;
+        let body = reader.bytes(len, "a catalog")?;
+        reader.finish("a catalog")?;
+        if crc32c(body) != crc {
+            return Err(Error::corrupted("a catalog does not match its checksum"));
+        }
+        let mut reader = Reader::new(body);
+        let (writer, newest_hlc) = (reader.u64("a writer")?, reader.u64("a time")?);
+        let reserved = reader.u64("a reservation")?;
+        let mut spaces = BTreeMap::new();
+        for _ in 0..reader.u32("a number of spaces")? {
+            let space = SpaceId(reader.u64("a space")?);
+            let (tenant, name) = (text(&mut reader)?, text(&mut reader)?);
+            CollectionName::new(&name).map_err(|e| Error::corrupted(format!("a catalog: {}", e.message())))?;
+            if spaces.insert(space, Owned { tenant, name }).is_some() {
+                return Err(Error::corrupted(format!("a catalog names space {:016x} twice", space.0)));
+            }
+        }
+        reader.finish("the spaces of a catalog")?;
+        Ok(Self { writer, newest_hlc, reserved, spaces })
+    }
+}
+
+fn text(reader: &mut Reader<'_>) -> Result<String> {
+    let len = reader.u8("the length of a name")? as usize;
+    let bytes = reader.bytes(len, "a name")?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| Error::corrupted("a name in a catalog is no UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_catalog_reads_back_and_every_flipped_bit_or_cut_is_noticed() {
+        let owned = |tenant: &str, name: &str| Owned { tenant: tenant.into(), name: name.into() };
+        let spaces = [(SpaceId(1), owned("a", "b_c")), (SpaceId(u64::MAX), owned("a_b", "c"))];
+        let catalog = Catalog { writer: 7, newest_hlc: 8, reserved: 9, spaces: spaces.into_iter().collect() };
+        let bytes = catalog.encode();
+        assert_eq!(Catalog::decode(&bytes).unwrap(), catalog);
+        for cut in 0..bytes.len() {
+            assert!(Catalog::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Catalog::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+}
