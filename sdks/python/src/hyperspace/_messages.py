@@ -1,0 +1,77 @@
+"""Messages that came back, as what callers get."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from hyperspace._models import Collection, CollectionStats, Hit, Point, Snapshot, Stats, VacuumReport
+from hyperspace._proto import admin_pb2 as admin
+from hyperspace._proto import collections_pb2 as collections
+from hyperspace._proto import points_pb2 as points
+from hyperspace._proto import types_pb2 as types
+from hyperspace._values import METRICS, QUANTIZATIONS, read_id, word_of
+from hyperspace._vectors import unpack
+
+Model = TypeVar("Model")
+
+
+def read_point(message: types.Point) -> Point:
+    """Reads a stored point."""
+    return Point(read_id(message.id), _metadata(message.metadata), unpack(message.vector))
+
+
+def read_hits(message: points.SearchResponse) -> list[Hit]:
+    """Reads what a search found, nearest first."""
+    return [Hit(read_id(hit.id), hit.distance, _metadata(hit.metadata), unpack(hit.vector)) for hit in message.hits]
+
+
+def read_collection(message: collections.Collection) -> Collection:
+    """Reads what a collection is and holds."""
+    config = message.config
+    return Collection(
+        name=config.name,
+        dimension=config.dimension,
+        metric=word_of(config.metric, METRICS),
+        quantization=word_of(config.quantization, QUANTIZATIONS),
+        m=_optional(config, "m"),
+        ef_construction=_optional(config, "ef_construction"),
+        ef_search=_optional(config, "ef_search"),
+        id=message.id,
+        points=message.points,
+        pending=message.pending,
+        segments=message.segments,
+    )
+
+
+def read_stats(message: admin.Stats) -> Stats:
+    """Reads a moment of the server."""
+    each = [_same_fields(CollectionStats, collection) for collection in message.collections]
+    return _same_fields(Stats, message, collections={stats.name: stats for stats in each})
+
+
+def read_snapshot(message: admin.SnapshotResponse) -> Snapshot:
+    """Reads where a snapshot is."""
+    return _same_fields(Snapshot, message)
+
+
+def read_vacuum(message: admin.VacuumResponse) -> VacuumReport:
+    """Reads what a vacuum did."""
+    return _same_fields(VacuumReport, message)
+
+
+def _same_fields(model: type[Model], message: Message, **read: Any) -> Model:  # noqa: ANN401
+    """Makes a model whose fields are named as those of the message; `read` holds the ones that are not alike."""
+    names = [field.name for field in dataclasses.fields(model) if field.name not in read]  # type: ignore[arg-type]
+    return model(**{name: getattr(message, name) for name in names}, **read)
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    return dict(json.loads(text)) if text else {}
+
+
+def _optional(message: Message, field: str) -> int | None:
+    return getattr(message, field) if message.HasField(field) else None

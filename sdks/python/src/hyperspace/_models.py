@@ -1,0 +1,208 @@
+"""What callers give and get. Knows nothing of how it travels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Id: TypeAlias = int | str
+"""The identity of a point: an integer from 0 to 2^64 - 1, or 1 to 128 bytes of text."""
+
+Metadata: TypeAlias = Mapping[str, Any]
+"""What a point carries: a JSON object of at most 64 KiB."""
+
+Filter: TypeAlias = Mapping[str, Any]
+"""A condition on metadata, such as `{"lang": "en", "year": {"$gte": 2020}}`."""
+
+Metric: TypeAlias = Literal["l2", "cosine", "dot", "poincare"]
+"""How distance is measured; lower is nearer in all of them."""
+
+Quantization: TypeAlias = Literal["none", "scalar_i8"]
+"""How vectors are compressed for traversal."""
+
+Durability: TypeAlias = Literal["strict", "relaxed"]
+"""What an acknowledged write survives: a crash of the machine, or the death of the server's process only."""
+
+Tuned: TypeAlias = int | Literal["auto"] | None
+"""A number to set, "auto" to go back to what adapts, or None to leave what is set."""
+
+Row: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point as it was written.
+
+    Attributes:
+        id: Its identity.
+        metadata: Its metadata; empty unless asked for.
+        vector: Its row, bit for bit and read-only; None unless asked for. Not compared, not shown.
+    """
+
+    id: Id
+    metadata: dict[str, Any]
+    vector: Row | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A point that a search found.
+
+    Attributes:
+        id: Its identity.
+        distance: From the query; lower is nearer.
+        metadata: Its metadata; empty unless asked for.
+        vector: Its row, bit for bit and read-only; None unless asked for. Not compared, not shown.
+    """
+
+    id: Id
+    distance: float
+    metadata: dict[str, Any]
+    vector: Row | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection and what is in it.
+
+    Attributes:
+        name: What requests call it.
+        dimension: Components of every vector.
+        metric: How distance is measured.
+        quantization: How vectors are compressed for traversal.
+        m: Links of a node above level 0; None when chosen by metric and dimension.
+        ef_construction: Candidates kept while a graph is built; None when it adapts.
+        ef_search: Candidates kept while searching; None when it adapts.
+        id: Names this collection and none that is made later under the same name.
+        points: Live points.
+        pending: Of these, points that wait for a graph and are scanned by every search.
+        segments: Sealed segments.
+    """
+
+    name: str
+    dimension: int
+    metric: Metric
+    quantization: Quantization
+    m: int | None
+    ef_construction: int | None
+    ef_search: int | None
+    id: str
+    points: int
+    pending: int
+    segments: int
+
+
+@dataclass(frozen=True)
+class CollectionStats:
+    """Figures of one collection.
+
+    Attributes:
+        name: What requests call it.
+        points: Live points.
+        pending: Of these, points that wait for a graph.
+        segments: Sealed segments.
+        dead: Points of sealed segments that are dead and still take space.
+        tombstones: Deletes that are remembered.
+        segment_bytes: Bytes of its sealed segments.
+        memtable_bytes: Bytes of vectors and metadata that wait in memory.
+        indexing: Whether a seal or a merge is being worked at, or due.
+        graph_insertions: Points linked into graphs since the server started.
+        searches: Searches since the server started.
+        distances: Distances that these evaluated.
+        sequence: The newest number in its log.
+    """
+
+    name: str
+    points: int
+    pending: int
+    segments: int
+    dead: int
+    tombstones: int
+    segment_bytes: int
+    memtable_bytes: int
+    indexing: bool
+    graph_insertions: int
+    searches: int
+    distances: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A moment of the server. Rates and percentiles are over about the last second.
+
+    Attributes:
+        version: Of the server.
+        uptime_ms: Since it started.
+        writable: Whether writes are accepted.
+        reason: When not, why.
+        searches: Since it started; each of a batch counts.
+        searches_per_second: How many there are now.
+        search_p50_ms: Half of them take at most this, inside the server.
+        search_p99_ms: All but one in a hundred take at most this.
+        points_written: Since it started.
+        points_written_per_second: How many there are now.
+        points_deleted: Since it started.
+        resident_bytes: Memory of the process; 0 where it cannot be told.
+        disk_bytes: Everything in the data directory but snapshots.
+        log_bytes: Of these, the log.
+        log_syncs: How often the log was made durable.
+        log_records: How many writes that covered.
+        collections: The caller's collections, by name.
+    """
+
+    version: str
+    uptime_ms: int
+    writable: bool
+    reason: str
+    searches: int
+    searches_per_second: float
+    search_p50_ms: float
+    search_p99_ms: float
+    points_written: int
+    points_written_per_second: float
+    points_deleted: int
+    resident_bytes: int
+    disk_bytes: int
+    log_bytes: int
+    log_syncs: int
+    log_records: int
+    collections: dict[str, CollectionStats]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A consistent copy of the whole database, on the server's disk.
+
+    Attributes:
+        name: A folder below `snapshots` of the data directory.
+        path: Where that is on the server.
+        bytes: Its size.
+        files: How many files it has.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class VacuumReport:
+    """What a vacuum did.
+
+    Attributes:
+        segments_rewritten: Segments that held dead points.
+        points_dropped: Dead points that are gone.
+        bytes_before: Size of these segments before.
+        bytes_after: And after.
+    """
+
+    segments_rewritten: int
+    points_dropped: int
+    bytes_before: int
+    bytes_after: int
