@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { environment, readJson, root, run, say, seconds, shown, stop } from "./lib.mjs";
-import { BARE_TARGET, setUp, WASM_TARGET } from "./setup.mjs";
+import { BARE_TARGET, PYTHON, setUp, WASM_TARGET } from "./setup.mjs";
 
 const DENY_WARNINGS = ["--", "-D", "warnings"];
 const CORE = ["-p", "hyperspace-core", "--no-default-features"];
@@ -30,10 +30,13 @@ const CHECKS = [
   ["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"],
   ["cargo", "build", ...CORE, "--target", BARE_TARGET],
   ["cargo", "build", ...CORE, "--target", WASM_TARGET],
+  [PYTHON, "-m", "ruff", "format", "--check", "sdks/python"],
+  [PYTHON, "-m", "ruff", "check", "sdks/python"],
+  [PYTHON, "-m", "mypy", "--config-file", "sdks/python/pyproject.toml"],
 ];
 
 async function lint() {
-  await setUp(["build", "bare-target"]); // the demo's types are those of the built package
+  await setUp(["build", "bare-target", "python"]); // the demo's types are those of the built package
   environment.RUSTDOCFLAGS = "-D warnings";
   environment.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS = "-Ctarget-feature=+simd128"; // as the package is built
   const lines = [];

@@ -5,7 +5,7 @@
 //   node scripts/setup.mjs build      what `npm run build` needs
 //   node scripts/setup.mjs STEP ...   single steps, by their names below
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import {
@@ -142,6 +142,38 @@ async function demo() {
   if (!built) say("the demo page is up to date");
 }
 
+/** The native programs. Cargo itself knows what is up to date. */
+function server() {
+  const args = ["build", "--release", "--package", "hyperspace-server"];
+  return must("building the native server and command line, a few minutes once", "cargo", args);
+}
+
+/** Where the tests of the Python package run; made anew when what the package asks for changes. */
+export const PYTHON = join(root, "target", "python", "bin", "python");
+
+async function python() {
+  const inputs = ["sdks/python/pyproject.toml", "sdks/python/hatch_build.py", "native-server/proto"];
+  const folder = join(root, "target", "python");
+  const made = await unlessBuilt("python", {
+    inputs,
+    outputs: () => ["target/python/bin/python"],
+    build: async () => {
+      rmSync(folder, { recursive: true, force: true });
+      const byHand =
+        "install Python >= 3.10 with venv and pip   (apt-get install -y python3-venv python3-pip, or your system's like)";
+      await must(
+        "making a virtual environment for the Python package in target/python",
+        "python3",
+        ["-m", "venv", folder],
+        byHand,
+      );
+      const args = ["-m", "pip", "install", "--quiet", "--editable", "sdks/python[dev]"];
+      await must("installing the Python package and what its tests need, from PyPI", PYTHON, args);
+    },
+  });
+  if (!made) say("the Python package is up to date");
+}
+
 /** The model that embeds typed queries. The demo works without it, so this never fails. */
 async function model() {
   const script = "web-demo/scripts/fetch_model.py";
@@ -208,12 +240,14 @@ const STEPS = {
   wasm,
   model,
   demo,
+  server,
+  python,
   browser,
 };
 
 const SETS = {
   build: ["programs", "wasm-tools", "packages", "wasm", "demo"],
-  start: ["programs", "wasm-tools", "packages", "wasm", "model", "demo"],
+  start: ["programs", "wasm-tools", "packages", "wasm", "model", "demo", "server"],
   all: Object.keys(STEPS),
 };
 

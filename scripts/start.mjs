@@ -1,35 +1,33 @@
-// `npm start`: installs and builds what is missing, then serves the demo page on this machine.
+// `npm start`: installs and builds what is missing, then starts the native server, which also serves the demo page.
 //
 //   npm start [-- --port 8080]        the port: --port, else the environment's PORT, else 50051
 
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { root, SetupError, stop } from "./lib.mjs";
+import { environment, root, SetupError, stop } from "./lib.mjs";
+import { SERVER } from "./server.mjs";
 import { setUp } from "./setup.mjs";
-import { DEFAULT_PORT, serve } from "./static-server.mjs";
+
+const DEFAULT_PORT = 50051;
 
 function wantedPort() {
   const { values } = parseArgs({ options: { port: { type: "string" } } });
   const text = values.port ?? process.env.PORT ?? String(DEFAULT_PORT);
-  const port = Number(text);
-  if (!/^\d+$/.test(text) || port > 65535) throw new SetupError(`${text} is no port`, "npm start -- --port 8080");
-  return port;
+  if (!/^\d+$/.test(text) || Number(text) > 65535)
+    throw new SetupError(`${text} is no port`, "npm start -- --port 8080");
+  return text;
 }
 
 async function start() {
   const port = wantedPort();
   await setUp(["start"]);
-  const { url, close } = await serve(join(root, "web-demo", "dist"), { port }).catch((error) => {
-    if (error.code !== "EADDRINUSE") throw error;
-    throw new SetupError(`port ${port} is taken`, `npm start -- --port ${port + 1}`);
-  });
-  for (const signal of ["SIGINT", "SIGTERM"]) {
-    process.once(signal, async () => {
-      await close();
-      process.exit(0);
-    });
-  }
-  console.log(`\nThe demo runs in the browser tab; this process only hands out its files. Ctrl-C stops it.\n${url}`);
+  const demo = join(root, "web-demo", "dist");
+  const args = ["--listen", `127.0.0.1:${port}`, "--data-dir", join(root, "data"), "--demo-dir", demo];
+  console.log("\nThe demo runs in the browser tab; the server hands out its files. Ctrl-C stops it.");
+  const server = spawn(SERVER, args, { env: environment, stdio: ["ignore", "inherit", "inherit"] });
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill(signal));
+  server.on("exit", (code) => process.exit(code ?? 1));
 }
 
 await start().catch((error) =>

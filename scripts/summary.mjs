@@ -1,5 +1,5 @@
-// Counts tests by what their runners print. Rust's and Node's runners have no common machine-readable output on a
-// stable toolchain, so this reads the lines meant for people; summary.test.mjs holds samples of both.
+// Counts tests by what their runners print. They have no common machine-readable output, Rust's none at all on a stable
+// toolchain, so this reads the lines meant for people; summary.test.mjs holds samples of each.
 
 /** @typedef {{ passed: number, failed: number, skipped: number, reasons: string[] }} Counts */
 
@@ -29,6 +29,19 @@ export function countNode(text) {
     failed: count("fail", "cancelled"),
     skipped: count("skipped", "todo"),
     reasons: [...tap, ...spec].map((match) => because(match[1], match[2]?.replace(/^\s*SKIP\b/, ""))),
+  };
+}
+
+/** Counts what `pytest -ra` printed. A test that was expected to fail was not shown to pass. */
+export function countPytest(text) {
+  const closing = text.match(/^=+ (?:.* )?in [\d.]+s.* =+$|^\d+ \w+.* in [\d.]+s.*$/gm)?.at(-1) ?? "";
+  const count = (...names) => sum(all(closing, new RegExp(`(\\d+) (?:${names.join("|")})\\b`, "g")), 1);
+  const skipped = all(text, /^(?:SKIPPED|XFAIL) (?:\[\d+\] )?(\S+?):? (?:- )?(.*)$/gm);
+  return {
+    passed: count("passed"),
+    failed: count("failed", "errors?", "xpassed"),
+    skipped: count("skipped", "xfailed"),
+    reasons: skipped.map((match) => because(match[1], match[2])),
   };
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { closingLine, countCargo, countNode, verdict, withSkips } from "./summary.mjs";
+import { closingLine, countCargo, countNode, countPytest, verdict, withSkips } from "./summary.mjs";
 
 const CARGO = `
 running 4 tests
@@ -66,6 +66,28 @@ test("both of node's reporters are understood", () => {
     reasons: ["inner: no data", "other: no reason given"],
   });
   assert.equal(countNode(TAP + TAP).passed, 2, "a suite may run node twice");
+});
+
+const PYTEST = `============================= test session starts ==============================
+collected 5 items
+sdks/python/tests/unit/test_ids.py ..F                                   [ 60%]
+sdks/python/tests/e2e/test_server.py ss                                  [100%]
+=========================== short test summary info ============================
+SKIPPED [2] sdks/python/tests/e2e/conftest.py:9: HS_SERVER names no server
+FAILED sdks/python/tests/unit/test_ids.py::test_big - assert 1 == 2
+============== 1 failed, 2 passed, 2 skipped, 1 error in 0.12s (0:00:01) ==============
+`;
+
+test("pytest's closing line is read, and why tests were skipped", () => {
+  assert.deepEqual(countPytest(PYTEST), {
+    passed: 2,
+    failed: 2,
+    skipped: 2,
+    reasons: ["sdks/python/tests/e2e/conftest.py:9: HS_SERVER names no server"],
+  });
+  assert.equal(countPytest("===== 12 passed in 3.20s =====").passed, 12);
+  assert.equal(countPytest("12 passed in 3.20s").passed, 12);
+  assert.equal(countPytest("nothing").passed, 0);
 });
 
 test("a test that listed itself as skipped did not pass", () => {

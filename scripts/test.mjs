@@ -6,8 +6,9 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { environment, root, SetupError, say, seconds, shown, stop } from "./lib.mjs";
-import { findChromium, setUp } from "./setup.mjs";
-import { closingLine, countCargo, countNode, verdict, withSkips } from "./summary.mjs";
+import { SERVER } from "./server.mjs";
+import { findChromium, PYTHON, setUp } from "./setup.mjs";
+import { closingLine, countCargo, countNode, countPytest, verdict, withSkips } from "./summary.mjs";
 
 /** A suite that takes longer hangs: it is ended, with everything that it started. */
 const MOST_MINUTES = 30;
@@ -26,8 +27,17 @@ const SUITES = {
     count: (text) => withSkips(countCargo(text), existsSync(SKIPS) ? readFileSync(SKIPS, "utf8") : ""),
   },
   package: { needs: ["build"], command: () => ["npm", "test", "-w", "hyperspace-db"], count: countNode },
+  python: {
+    needs: ["programs", "server", "python"],
+    command: () => [PYTHON, "-m", "pytest", "--color=no", "sdks/python"],
+    count: countPytest,
+  },
   congruence: { needs: ["build"], command: () => nodeTests("tests/congruence"), count: countNode },
-  browser: { needs: ["build", "model", "browser"], command: () => nodeTests("tests/browser"), count: countNode },
+  browser: {
+    needs: ["build", "model", "server", "browser"],
+    command: () => nodeTests("tests/browser"),
+    count: countNode,
+  },
 };
 
 /** Node's runner over the `*.test.mjs` of a folder, one file at a time: they share two cores with a browser. */
@@ -136,7 +146,7 @@ async function main() {
   rmSync(SKIPS, { force: true });
   if (names.includes("rust")) rmSync(SEALED, { recursive: true, force: true });
   mkdirSync(SEALED, { recursive: true });
-  Object.assign(environment, { HS_SKIPS: SKIPS, HS_CONGRUENCE: SEALED });
+  Object.assign(environment, { HS_SKIPS: SKIPS, HS_CONGRUENCE: SEALED, HS_SERVER: SERVER });
   const results = [];
   for (const name of names) results.push(await test(name));
   report(results);

@@ -5,7 +5,9 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { serve } from "../../scripts/static-server.mjs";
+import { serveFolder } from "../../scripts/server.mjs";
+
+export { serveFolder };
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 const ARGUMENTS = [
@@ -22,11 +24,6 @@ const ARGUMENTS = [
 export function launch() {
   const executablePath = process.env.CHROMIUM_PATH || "/usr/bin/chromium";
   return chromium.launch({ executablePath, args: ARGUMENTS });
-}
-
-/** Serves a folder on any free port; its `close` ends open connections too: how these tests cut the network. */
-export function serveFolder(folder) {
-  return serve(folder, { port: 0 });
 }
 
 /** Serves the built package beside an empty page: what a web app without a bundler sees. */
