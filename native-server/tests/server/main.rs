@@ -1,0 +1,7 @@
+//! The native host against oracles: on a simulated disk that records, fails and crashes, and on the real one.
+
+#![allow(clippy::unwrap_used)]
+
+mod durability;
+mod sim;
+mod support;
