@@ -17,7 +17,7 @@ use hyperspace_core::types::{Lsn, SpaceId};
 use super::collection::OpenCollection;
 use super::{Database, State, held, read};
 use crate::disk::failed;
-use crate::store::files::{self, manifest_file, segment_file};
+use crate::store::files::{self, segment_file};
 
 /// Graph insertions between two looks at whether the job is still wanted.
 const STEP: u32 = 256;
@@ -209,8 +209,7 @@ impl Database {
             return Ok(None);
         }
         let flip = collection.read(|engine| engine.flip(&sealed));
-        files::replace(&*self.disk, &manifest_file(space), &flip.manifest)
-            .map_err(|failure| self.unreplaced(failure))?;
+        self.replace_manifest(space, &flip.manifest)?;
         collection.write(|engine| engine.install(sealed));
         for id in flip.dropped {
             let path = segment_file(space, id);

@@ -82,9 +82,17 @@ impl Database {
         let _flipping = held(&collection.flipping);
         collection.check()?;
         let manifest = collection.read(|engine| engine.manifest_tuned(tuning))?;
-        files::replace(&*self.disk, &manifest_file(collection.space()), &manifest.encode())
-            .map_err(|failure| self.unreplaced(failure))?;
+        self.replace_manifest(collection.space(), &manifest.encode())?;
         collection.write(|engine| engine.tune(tuning))
+    }
+
+    /// Puts a manifest in the place of another; the caller holds the collection's `flipping`.
+    ///
+    /// It says which points are dead, also those that relaxed writes have replaced since. Had it outlived them, a loss of
+    /// power would take both the old points and the new ones: so the log is made durable first.
+    pub(super) fn replace_manifest(&self, space: SpaceId, manifest: &[u8]) -> Result<()> {
+        self.sync_log()?;
+        files::replace(&*self.disk, &manifest_file(space), manifest).map_err(|failure| self.unreplaced(failure))
     }
 
     pub(super) fn by_number(&self, space: SpaceId) -> Option<Arc<OpenCollection>> {

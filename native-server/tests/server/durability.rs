@@ -202,6 +202,23 @@ fn a_sync_that_is_left_out_is_noticed() {
 }
 
 #[test]
+fn what_a_relaxed_write_replaced_is_not_lost_with_it() {
+    let disk = SimDisk::default();
+    let database = Database::open_on(disk.arc(), small(0)).unwrap();
+    let collection = created(&database, "c");
+    upsert(&database, &collection, &ids(0, 50), &[1.0; 50 * DIMENSION], Strict).unwrap();
+    database.vacuum(&collection).unwrap();
+    upsert(&database, &collection, &ids(0, 50), &[2.0; 50 * DIMENSION], Relaxed).unwrap();
+    // The manifest that is written now knows that the sealed points are dead.
+    database.configure(&collection, Tuning { ef_search: Some(Some(77)), ..Tuning::default() }).unwrap();
+    for seed in 0..20 {
+        let crashed = SimDisk::with(disk.tree().after(Crash::Power, &mut Random::new(seed)));
+        let database = Database::open_on(crashed.arc(), small(0)).unwrap();
+        assert_eq!(opened(&database, "c").snapshot().len(), 50, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_collection_is_there_when_its_making_was_answered_and_gone_when_its_end_was() {
     let disk = SimDisk::default();
     let database = Database::open_on(disk.arc(), small(0)).unwrap();
