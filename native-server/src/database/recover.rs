@@ -122,6 +122,10 @@ fn of(name: &str, error: &Error) -> Error {
 /// Reads the catalog, or makes the first one of an empty directory.
 fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
     let path = Path::new(CATALOG);
+    // A snapshot has not all of them, nor has a directory whose first start did not come far.
+    for directory in [SPACES, LOG, SNAPSHOTS].map(Path::new) {
+        disk.create_directory(directory).map_err(|error| failed("making", directory, error))?;
+    }
     match disk.read(path) {
         Ok(bytes) => Catalog::decode(&bytes)
             .map_err(|error| Error::new(error.kind(), format!("file {CATALOG}: {}", error.message()))),
@@ -137,10 +141,6 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
                 }
             }
             let catalog = Catalog { writer: random_u64()?, ..Catalog::default() };
-            for directory in [SPACES, LOG, SNAPSHOTS].map(Path::new) {
-                disk.create_directory(directory).map_err(|error| failed("making", directory, error))?;
-            }
-            // Its directory is synced with it, so these names last as well.
             files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
             Ok(catalog)
         }
@@ -182,8 +182,13 @@ fn apply(spaces: &mut BTreeMap<SpaceId, Recovering>, records: &Records<'_>) {
 
 /// Removes what nothing names: the leftovers of a crash. A damaged collection keeps everything it has.
 fn sweep(disk: &dyn Disk, catalog: &Catalog, spaces: &BTreeMap<SpaceId, Recovering>) -> Result<()> {
-    let list = |directory: &Path| disk.list(directory).map_err(|error| failed("listing", directory, error));
     let root = Path::new("");
+    let open = spaces.iter().filter(|(_, recovering)| recovering.state.is_ok()).map(|(&space, _)| space_directory(space));
+    for directory in [root.to_path_buf(), SPACES.into()].into_iter().chain(open) {
+        // What a process that died had put in the place of something else has to last before that is removed.
+        disk.sync_directory(&directory).map_err(|error| failed("syncing", &directory, error))?;
+    }
+    let list = |directory: &Path| disk.list(directory).map_err(|error| failed("listing", directory, error));
     for entry in list(root)?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
         remove(disk, &root.join(entry.name), entry.is_directory)?;
     }

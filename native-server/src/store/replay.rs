@@ -61,8 +61,9 @@ pub(crate) fn replay(disk: &dyn Disk, writer: u64, mut apply: impl FnMut(&Record
             match damage {
                 Some(error) => replayed.damage = replayed.damage.take().or_else(|| Some(in_file(&path, &error))),
                 None if whole < FILE_HEADER => {
-                    // Never got as far as its first frame.
-                    disk.remove(&path).map_err(|error| failed("removing", &path, error))?;
+                    // Never got as far as its first frame. Were it back behind a later file, it would look like damage.
+                    let removed = disk.remove(&path).and_then(|()| disk.sync_directory(Path::new(LOG)));
+                    removed.map_err(|error| failed("removing", &path, error))?;
                     continue;
                 }
                 None => reading.bytes = &bytes[..whole],

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod durability;
+mod lanes;
 mod sim;
 mod support;

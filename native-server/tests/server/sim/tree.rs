@@ -194,7 +194,7 @@ impl Tree {
 
     /// What may be there after a crash now.
     pub(crate) fn after(&self, crash: Crash, random: &mut Random) -> Self {
-        self.copied(ROOT, crash, random)
+        if crash == Crash::Process { self.clone() } else { self.copied(ROOT, crash, random) }
     }
 
     /// What is below a directory, as a file system of its own.

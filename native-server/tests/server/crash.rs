@@ -1,0 +1,314 @@
+//! What a crash at any moment leaves behind opens, and is what it has to be.
+//!
+//! A workload runs on a simulated disk. From its trace the disk is made again as of many moments: as the process left it
+//! when it was killed, and as a loss of power may have left it. Each image is opened and compared with what the lanes
+//! know, and so is every snapshot in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hyperspace_core::collection::Plan;
+use hyperspace_core::port::Durability;
+use hyperspace_server::database::{Database, OpenCollection, State, Tuning};
+
+use crate::lanes::{Lane, Progress};
+use crate::sim::{Crash, Event, Lie, Note, SimDisk, Tree};
+use crate::support::{Random, config, effort, nearest, small, tenant};
+
+/// A workload and what came of it.
+struct Recorded {
+    seed: u64,
+    trace: Vec<Event>,
+    lanes: Vec<Lane>,
+}
+
+/// How a workload is run.
+#[derive(Clone, Copy)]
+struct Workload {
+    seed: u64,
+    indexers: usize,
+    steps: usize,
+    /// One in so many writes is relaxed; 0 for none.
+    relaxed: usize,
+}
+
+impl Workload {
+    fn lanes(self) -> Vec<Lane> {
+        // Names that run together when they are joined; two writers in one collection.
+        let named = [("a", "b_c", false), ("a_b", "c", false), ("a_b", "c", false), ("a", "comes-and-goes", true)];
+        let lane = |(number, (owner, name, owns)): (usize, &(&str, &str, bool))| {
+            Lane::new(number, tenant(owner), name, *owns, self.seed)
+        };
+        named.iter().enumerate().map(lane).collect()
+    }
+
+    /// Runs all lanes at once, over some restarts.
+    fn run(self, disk: &SimDisk) -> Recorded {
+        let mut lanes = self.lanes();
+        let mut random = Random::new(self.seed);
+        let mut restarts = 0;
+        while lanes[0].steps() < self.steps {
+            let database = Database::open_on(disk.arc(), small(self.indexers)).unwrap();
+            for lane in lanes.iter().filter(|lane| lane.steps() == 0 && lane.now().is_some()) {
+                // The second lane of a collection finds it there.
+                let _ = database.create(&lane.tenant, config(&lane.collection));
+            }
+            let until = lanes[0].steps() + self.steps / 3 + 1;
+            std::thread::scope(|scope| {
+                for lane in &mut lanes {
+                    let (database, random) = (&database, Random::new(random.next()));
+                    scope.spawn(move || self.write(lane, until, database, disk, random));
+                }
+                let mut random = Random::new(random.next());
+                for _ in 0..self.steps / 20 {
+                    self.manage(&database, disk, &mut random);
+                }
+            });
+            restarts += 1;
+            if restarts % 2 == 0 {
+                database.close().unwrap();
+            }
+            // Without a close this is the end of a process: whatever was queued has been answered.
+            stop(database);
+        }
+        Recorded { seed: self.seed, trace: disk.trace(), lanes }
+    }
+
+    fn write(self, lane: &mut Lane, until: usize, database: &Database, disk: &SimDisk, mut random: Random) {
+        while lane.steps() < until {
+            let step = lane.advance();
+            let is_relaxed = step.is_write() && self.relaxed > 0 && random.one_in(self.relaxed);
+            let durability = if is_relaxed { Durability::Relaxed } else { Durability::Strict };
+            let (number, at) = (lane.number, lane.steps());
+            disk.note(Note::Started { lane: number, step: at });
+            lane.run(&step, database, durability).unwrap();
+            disk.note(Note::Acknowledged { lane: number, step: at, strict: !is_relaxed });
+        }
+    }
+
+    /// What an administrator does meanwhile.
+    fn manage(self, database: &Database, disk: &SimDisk, random: &mut Random) {
+        let collection = database.collection(&tenant("a_b"), "c").unwrap();
+        match random.below(3) {
+            0 => {
+                disk.note(Note::SnapshotBegun);
+                let report = database.snapshot().unwrap();
+                disk.note(Note::SnapshotDone(report.path));
+            }
+            1 => {
+                let ef = Some(Some(20 + random.below(50) as u32));
+                database.configure(&collection, Tuning { ef_search: ef, ..Tuning::default() }).unwrap();
+            }
+            _ => drop(database.vacuum(&collection).unwrap()),
+        }
+    }
+}
+
+/// Drops a database and waits until its threads have let go of it.
+fn stop(database: Arc<Database>) {
+    let gone = Arc::downgrade(&database);
+    drop(database);
+    while gone.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// What is expected of a snapshot: how far each lane may be in it.
+type Expected = Vec<(usize, usize)>;
+
+/// A replay of a trace that knows what the database owes at each moment.
+#[derive(Default)]
+struct Moment {
+    tree: Tree,
+    progress: BTreeMap<usize, Progress>,
+    begun: BTreeMap<usize, Progress>,
+    snapshots: BTreeMap<PathBuf, Expected>,
+}
+
+impl Moment {
+    fn pass(&mut self, event: &Event, lanes: usize) {
+        self.tree.replay(event);
+        let Event::Note(note) = event else { return };
+        match note {
+            Note::Started { lane, step } => self.progress.entry(*lane).or_default().begun = *step,
+            Note::Acknowledged { lane, step, strict } => {
+                let progress = self.progress.entry(*lane).or_default();
+                progress.answered = *step;
+                if *strict {
+                    progress.lasting = *step;
+                }
+            }
+            Note::SnapshotBegun => self.begun = self.progress.clone(),
+            Note::SnapshotDone(path) => {
+                let range = |lane: usize| (self.of(&self.begun, lane).answered, self.of(&self.progress, lane).begun);
+                self.snapshots.insert(path.clone(), (0..lanes).map(range).collect());
+            }
+            Note::Answered(_) => (),
+        }
+    }
+
+    fn of(&self, progress: &BTreeMap<usize, Progress>, lane: usize) -> Progress {
+        progress.get(&lane).copied().unwrap_or_default()
+    }
+
+    /// From which step to which each lane may be after a crash now.
+    fn expected(&self, crash: Crash, lanes: usize) -> Expected {
+        let range = |lane: usize| {
+            let progress = self.of(&self.progress, lane);
+            (if crash == Crash::Power { progress.lasting } else { progress.answered }, progress.begun)
+        };
+        (0..lanes).map(range).collect()
+    }
+}
+
+/// How often points looked for themselves by the graphs, and how often in vain.
+#[derive(Debug, Default)]
+struct Tally {
+    images: usize,
+    snapshots: usize,
+    sealed: usize,
+    asked: usize,
+    missed: usize,
+}
+
+impl Tally {
+    fn finish(&self, images: usize) {
+        println!("{self:?}");
+        assert!(self.images >= images && self.snapshots > images / 4, "{self:?}");
+        assert!(self.sealed > images / 2, "there were sealed segments in many images: {self:?}");
+        assert!(self.missed * 1_000 <= self.asked, "99.9 % of the points find themselves by the graph: {self:?}");
+    }
+
+    /// Opens an image, compares it with what is expected, and looks for every point.
+    fn check(&mut self, tree: Tree, lanes: &[Lane], expected: &Expected, what: &str) -> SimDisk {
+        let disk = SimDisk::with(tree);
+        let database = Database::open_on(disk.arc(), small(0)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(database.state(), State::Ready, "{what}");
+        for (lane, &(from, to)) in lanes.iter().zip(expected) {
+            // Shared collections are made before the first step, at no moment that a lane knows.
+            if to == 0 {
+                continue;
+            }
+            let found = lane.find(&database);
+            if let Err(wrong) = lane.check(found.as_ref(), from, to) {
+                panic!("{what}: {wrong}");
+            }
+        }
+        for lane in lanes {
+            if let Ok(collection) = database.collection(&lane.tenant, &lane.collection) {
+                self.look_for_every_point(&collection, what);
+            }
+        }
+        stop(database);
+        disk
+    }
+
+    fn look_for_every_point(&mut self, collection: &OpenCollection, what: &str) {
+        let view = collection.snapshot();
+        self.sealed += view.segments().len();
+        for sealed in view.segments() {
+            assert!(sealed.segment.graph().unreachable().is_empty(), "{what}: points that no walk reaches");
+        }
+        for point in view.points() {
+            let found = |plan| nearest(collection, &point.vector, 1, plan).first() == Some(&(point.id.clone(), 0.0));
+            assert!(found(Plan::Exact), "{what}: point {} does not find itself", point.id);
+            self.asked += 1;
+            self.missed += usize::from(!found(Plan::Graph));
+        }
+    }
+}
+
+impl Recorded {
+    /// Opens an image of each of these moments.
+    fn check(&self, moments: impl Fn(usize) -> bool, crash: Crash, tally: &mut Tally) {
+        let mut random = Random::new(self.seed ^ 1);
+        let mut moment = Moment::default();
+        for (at, event) in self.trace.iter().enumerate() {
+            moment.pass(event, self.lanes.len());
+            if !moments(at) {
+                continue;
+            }
+            let what = format!("seed {}, {crash:?} after event {at} of {}", self.seed, self.trace.len());
+            let expected = moment.expected(crash, self.lanes.len());
+            let image = moment.tree.after(crash, &mut random);
+            for (path, expected) in &moment.snapshots {
+                let snapshot = image.below(path).unwrap_or_else(|| panic!("{what}: there is no {}", path.display()));
+                if random.one_in(moment.snapshots.len()) {
+                    tally.check(snapshot, &self.lanes, expected, &format!("{what}, in {}", path.display()));
+                    tally.snapshots += 1;
+                }
+            }
+            let opened = tally.check(image.clone(), &self.lanes, &expected, &what);
+            tally.images += 1;
+            if random.one_in(8) {
+                // The power goes while that crash is recovered from.
+                let recovery = opened.trace();
+                let mut tree = image;
+                recovery[..random.below(recovery.len() + 1)].iter().for_each(|event| tree.replay(event));
+                let expected = moment.expected(Crash::Power, self.lanes.len());
+                let what = format!("{what}, and again in the recovery");
+                tally.check(tree.after(Crash::Power, &mut random), &self.lanes, &expected, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_moment_of_a_small_workload_is_safe_from_a_kill_and_from_a_loss_of_power() {
+    let recorded = Workload { seed: 11, indexers: 1, steps: 30, relaxed: 3 }.run(&SimDisk::default());
+    let mut tally = Tally::default();
+    for crash in [Crash::Process, Crash::Power] {
+        recorded.check(|_| true, crash, &mut tally);
+    }
+    tally.finish(recorded.trace.len());
+}
+
+#[test]
+fn random_moments_of_larger_workloads_are_safe() {
+    let mut tally = Tally::default();
+    let rounds = effort(8, 200, 1_000);
+    for seed in 100..100 + rounds as u64 {
+        let (indexers, relaxed) = [(0, 3), (1, 1), (2, 0), (2, 1)][seed as usize % 4];
+        let recorded = Workload { seed, indexers, steps: 150, relaxed }.run(&SimDisk::default());
+        let events = recorded.trace.len();
+        for crash in [Crash::Process, Crash::Power, Crash::Power] {
+            let mut random = Random::new(seed);
+            let chosen: Vec<usize> = (0..30).map(|_| random.below(events)).collect();
+            recorded.check(|at| chosen.contains(&at), crash, &mut tally);
+        }
+    }
+    tally.finish(rounds * 80);
+}
+
+#[test]
+fn every_moment_of_a_recovery_is_safe() {
+    let recorded = Workload { seed: 5, indexers: 2, steps: 60, relaxed: 1 }.run(&SimDisk::default());
+    let (mut random, mut tally) = (Random::new(5), Tally::default());
+    let mut moment = Moment::default();
+    for (at, event) in recorded.trace.iter().enumerate() {
+        moment.pass(event, recorded.lanes.len());
+        if at % (recorded.trace.len() / effort(30, 300, 600)) != 0 {
+            continue;
+        }
+        // The process dies, and the power goes at every moment of the recovery.
+        let killed = SimDisk::with(moment.tree.clone());
+        stop(Database::open_on(killed.arc(), small(0)).unwrap());
+        let expected = moment.expected(Crash::Power, recorded.lanes.len());
+        let mut recovering = moment.tree.clone();
+        for (step, event) in killed.trace().iter().enumerate() {
+            recovering.replay(event);
+            let what = format!("seed 5, event {at}, event {step} of the recovery");
+            tally.check(recovering.after(Crash::Power, &mut random), &recorded.lanes, &expected, &what);
+        }
+    }
+}
+
+#[test]
+fn the_images_of_a_disk_that_does_not_sync_are_not_what_they_have_to_be() {
+    for lie in [Lie::FileSync, Lie::DirectorySync] {
+        let recorded = Workload { seed: 6, indexers: 0, steps: 60, relaxed: 0 }.run(&SimDisk::lying(lie));
+        let check = || recorded.check(|at| at % 10 == 0, Crash::Power, &mut Tally::default());
+        assert!(std::panic::catch_unwind(check).is_err(), "{lie:?} was not noticed");
+    }
+}
