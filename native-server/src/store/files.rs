@@ -41,11 +41,11 @@ pub(crate) fn log_number(name: &str) -> Option<u64> {
     (log_file(number).file_name()? == name).then_some(number)
 }
 
-/// Why a file was not replaced, and whether that is certain.
+/// Why a file was not replaced or begun, and whether that is certain.
 #[derive(Debug)]
 pub(crate) struct Unreplaced {
     pub(crate) error: Error,
-    /// The new bytes may be there after a crash, or the old ones.
+    /// The new bytes may be there after a crash all the same.
     pub(crate) doubtful: bool,
 }
 

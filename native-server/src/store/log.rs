@@ -4,15 +4,14 @@
 //! files but the last are whole.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{Lsn, SpaceId};
 
-use super::files::{LOG, log_file};
-use super::frame::{Body, encode_file_header, encode_frame};
+use super::files::{LOG, Unreplaced, log_file};
+use super::frame::{Body, FILE_HEADER, encode_file_header, encode_frame};
 use super::replay::Replayed;
 use crate::disk::{Disk, File, failed};
 
@@ -66,7 +65,8 @@ pub(crate) struct Log {
 impl Log {
     /// Goes on behind what was replayed, in a new file.
     pub(crate) fn start(disk: Arc<dyn Disk>, writer: u64, replayed: Replayed, file_bytes: u64) -> Result<Self> {
-        let current = begin(&*disk, writer, replayed.next_number, replayed.next_seq)?;
+        let current =
+            begin(&*disk, writer, replayed.next_number, replayed.next_seq).map_err(|failure| failure.error)?;
         Ok(Self {
             disk,
             writer,
@@ -112,17 +112,23 @@ impl Log {
             return Ok(());
         }
         if let Err(error) = self.current.file.sync() {
-            return Err(self.break_off("syncing", error));
+            return Err(self.break_off(&failed("syncing", &self.current.path, error)));
         }
         self.syncs += 1;
         self.durable = self.next_seq - 1;
         Ok(())
     }
 
-    /// Ends the present file and begins the next one. All earlier files are durable and never change again.
+    /// Ends the present file, unless it is empty, and begins the next one. All earlier files are durable and never change
+    /// again.
     pub(crate) fn rotate(&mut self) -> Result<()> {
         self.sync()?;
-        let next = begin(&*self.disk, self.writer, self.current.number + 1, self.next_seq)?;
+        if self.current.len == FILE_HEADER as u64 {
+            return Ok(());
+        }
+        let next = begin(&*self.disk, self.writer, self.current.number + 1, self.next_seq);
+        let next =
+            next.map_err(|Unreplaced { error, doubtful }| if doubtful { self.break_off(&error) } else { error })?;
         let OpenFile { number, len, holds, .. } = std::mem::replace(&mut self.current, next);
         self.older.push_back(ClosedFile { number, len, holds });
         Ok(())
@@ -198,22 +204,22 @@ impl Log {
             self.current.len += bytes.len() as u64;
             return Ok(());
         };
-        match self.current.file.take_back(self.current.len) {
-            Ok(()) => Err(failed("appending to", &self.current.path, error)),
-            Err(_) => Err(self.break_off("appending to", error)),
-        }
+        let error = failed("appending to", &self.current.path, error);
+        let is_gone = self.current.file.take_back(self.current.len).is_ok();
+        Err(if is_gone { error } else { self.break_off(&error) })
     }
 
-    fn break_off(&mut self, what: &str, error: io::Error) -> Error {
-        let why = failed(what, &self.current.path, error);
-        let why =
-            Error::unavailable(format!("the log is broken, nothing can be written until a restart: {}", why.message()));
+    fn break_off(&mut self, error: &Error) -> Error {
+        let what = "the log is broken, nothing can be written until a restart";
+        let why = Error::unavailable(format!("{what}: {}", error.message()));
         self.broken = Some(why.clone());
         why
     }
 }
 
-fn begin(disk: &dyn Disk, writer: u64, number: u64, first_seq: u64) -> Result<OpenFile> {
+/// Begins a file. When that fails and it may still be found, no record must go into the file before it: the two would
+/// not agree about where they meet.
+fn begin(disk: &dyn Disk, writer: u64, number: u64, first_seq: u64) -> std::result::Result<OpenFile, Unreplaced> {
     let path = log_file(number);
     let header = encode_file_header(writer, first_seq);
     let begun = disk.create(&path).and_then(|mut file| {
@@ -225,9 +231,8 @@ fn begin(disk: &dyn Disk, writer: u64, number: u64, first_seq: u64) -> Result<Op
     match begun {
         Ok(file) => Ok(OpenFile { number, path, file, len: header.len() as u64, holds: Holds::new() }),
         Err(error) => {
-            // Without records it is no loss, wherever it is found.
-            let _ = disk.remove(&path);
-            Err(failed("beginning", &path, error))
+            let removed = disk.remove(&path).and_then(|()| disk.sync_directory(Path::new(LOG)));
+            Err(Unreplaced { error: failed("beginning", &path, error), doubtful: removed.is_err() })
         }
     }
 }

@@ -122,11 +122,11 @@ fn writers_that_wait_together_share_a_sync() {
     let collection = created(&database, "c");
     upsert(&database, &collection, &ids(0, 1), &[0.0; DIMENSION], Strict).unwrap();
     let before = database.stats().log_syncs;
-    disk.hold(Kind::Sync);
+    disk.hold(Kind::Sync, "log");
     let first = queued(&database, &collection, 1);
     disk.until_waiting(1);
     let others: Vec<_> = (2..40).map(|id| queued(&database, &collection, id)).collect();
-    disk.release(Kind::Sync);
+    disk.release();
     first.wait_blocking().unwrap();
     for other in others {
         other.wait_blocking().unwrap();

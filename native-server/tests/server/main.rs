@@ -4,6 +4,7 @@
 
 mod crash;
 mod durability;
+mod failures;
 mod lanes;
 mod sim;
 mod support;

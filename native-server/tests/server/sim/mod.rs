@@ -95,7 +95,7 @@ struct State {
     fault: Option<Fault>,
     failures: usize,
     lie: Option<Lie>,
-    held: BTreeSet<Kind>,
+    held: BTreeSet<(Kind, &'static str)>,
     waiting: usize,
 }
 
@@ -158,13 +158,13 @@ impl SimDisk {
         state.failures
     }
 
-    /// Makes all calls of a kind wait until [`SimDisk::release`].
-    pub(crate) fn hold(&self, kind: Kind) {
-        self.state().held.insert(kind);
+    /// Makes all calls of a kind below a path wait until [`SimDisk::release`].
+    pub(crate) fn hold(&self, kind: Kind, below: &'static str) {
+        self.state().held.insert((kind, below));
     }
 
-    pub(crate) fn release(&self, kind: Kind) {
-        self.state().held.remove(&kind);
+    pub(crate) fn release(&self) {
+        self.state().held.clear();
         self.shared.changed.notify_all();
     }
 
@@ -204,11 +204,12 @@ impl SimDisk {
 
     /// Waits and fails as told; what is done under the returned lock is done at once.
     fn enter(&self, kind: Kind, path: &Path) -> (MutexGuard<'_, State>, io::Result<()>) {
+        let is_held = |state: &State| state.held.iter().any(|&(held, below)| held == kind && path.starts_with(below));
         let mut state = self.state();
-        if state.held.contains(&kind) {
+        if is_held(&state) {
             state.waiting += 1;
             self.shared.changed.notify_all();
-            state = self.shared.changed.wait_while(state, |state| state.held.contains(&kind)).unwrap();
+            state = self.shared.changed.wait_while(state, |state| is_held(state)).unwrap();
             state.waiting -= 1;
         }
         let outcome = state.fate(kind, path);
