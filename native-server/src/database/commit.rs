@@ -209,38 +209,29 @@ impl Database {
                 record: prepared.record(),
             })
             .collect();
-        let mut log = held(&self.log);
-        let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log to write to"))?;
-        let outcome = log
-            .append(&entries)
-            .and_then(|()| if group.iter().any(|waiting| waiting.strict) { log.sync() } else { Ok(()) });
-        self.log_bytes.store(log.bytes(), Ordering::Relaxed);
-        if let Some(broken) = log.broken() {
-            self.become_read_only(broken);
-        }
-        outcome
+        self.with_log(|log| {
+            log.append(&entries)?;
+            if group.iter().any(|waiting| waiting.strict) { log.sync() } else { Ok(()) }
+        })
     }
 
     /// Makes everything that is visible durable.
     pub(super) fn sync_log(&self) -> Result<()> {
-        let mut log = held(&self.log);
-        let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log to write to"))?;
-        let synced = log.sync();
-        if let Some(broken) = log.broken() {
-            self.become_read_only(broken);
-        }
-        synced
+        self.with_log(Log::sync)
     }
 
-    /// Answers a group and everything behind it with an error, and takes their numbers back.
-    fn give_up(&self, group: Vec<Waiting>, error: &Error) {
-        let behind = self.queue.fail();
-        for Waiting { collection, answer, .. } in group.into_iter().chain(behind) {
+    /// Takes the numbers of a group and of everything behind it back, then answers with the error: who asks again at
+    /// once is not refused.
+    fn give_up(&self, mut group: Vec<Waiting>, error: &Error) {
+        group.extend(self.queue.fail());
+        for Waiting { collection, .. } in &group {
             collection.read(Collection::give_up_prepared);
+        }
+        self.queue.go_on();
+        for Waiting { collection, answer, .. } in group {
             collection.tell();
             let _ = answer.send(Err(error.clone()));
         }
-        self.queue.go_on();
     }
 
     fn count(&self, applied: Option<&Applied>) {
@@ -250,15 +241,20 @@ impl Database {
     }
 
     /// When the log has grown long, seals the memtables that keep its oldest file.
-    fn shorten_log(&self) {
-        if self.log_bytes.load(Ordering::Relaxed) <= self.options.log_limit {
-            return;
-        }
-        let holders: Vec<_> = held(&self.log).iter().flat_map(Log::oldest_holds).collect();
+    pub(super) fn shorten_log(&self) {
+        let is_long = |log: &&Log| log.bytes() > self.options.log_limit || log.files() > self.options.most_log_files();
+        let holders: Vec<_> =
+            held(&self.log).as_ref().filter(is_long).into_iter().flat_map(Log::oldest_holds).collect();
         for (space, newest) in holders {
-            let Some(collection) = self.by_number(space).filter(|c| c.sealed_through() < newest) else { continue };
-            collection.want_seal(true);
-            self.due.seal(space);
+            if let Some(collection) = self.by_number(space).filter(|c| c.sealed_through() < newest) {
+                self.ask_for_seal(&collection);
+            }
         }
+    }
+
+    /// Has a memtable sealed however small it is.
+    pub(super) fn ask_for_seal(&self, collection: &OpenCollection) {
+        collection.want_seal(true);
+        self.due.seal(collection.space());
     }
 }

@@ -177,6 +177,18 @@ impl Database {
         Ok(())
     }
 
+    /// Works with the log; once it is broken, nothing more is written.
+    fn with_log<T>(&self, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
+        let mut log = held(&self.log);
+        let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log to write to"))?;
+        let outcome = work(log);
+        self.log_bytes.store(log.bytes(), Ordering::Relaxed);
+        if let Some(broken) = log.broken() {
+            self.become_read_only(broken);
+        }
+        outcome
+    }
+
     fn check_open(&self) -> Result<()> {
         if *held(&self.state) == State::Closed { Err(Error::closed("the database is closed")) } else { Ok(()) }
     }

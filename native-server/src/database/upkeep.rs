@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyperspace_core::collection::Urgency;
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::Result;
 use hyperspace_core::segment::Manifest;
 use hyperspace_core::types::{SegmentId, SpaceId};
 use uuid::Uuid;
@@ -52,12 +52,10 @@ impl Database {
         for directory in [LOG, SPACES] {
             self.make(&target.join(directory))?;
         }
-        let log_files: Vec<PathBuf> = {
-            let mut log = held(&self.log);
-            let log = log.as_mut().ok_or_else(|| Error::unavailable("the database has no log"))?;
+        let log_files: Vec<PathBuf> = self.with_log(|log| {
             log.rotate()?;
-            log.closed_files().map(log_file).collect()
-        };
+            Ok(log.closed_files().map(log_file).collect())
+        })?;
         for file in &log_files {
             self.link(file, target)?;
         }
