@@ -139,11 +139,16 @@ impl Database {
             return Ok(());
         }
         let urgency = collection.urgency();
-        let job = collection.read(|engine| match kind {
-            Kind::Seal => engine.next_seal(urgency),
-            Kind::Merge => engine.next_merge(urgency),
+        let (job, others_are_out) = collection.read(|engine| {
+            let others_are_out = engine.job_is_out();
+            let job = match kind {
+                Kind::Seal => engine.next_seal(urgency),
+                Kind::Merge => engine.next_merge(urgency),
+            };
+            (job, others_are_out)
         });
-        if kind == Kind::Seal {
+        // A seal that is out has not what came since: the wish outlives it.
+        if kind == Kind::Seal && (job.is_some() || !others_are_out) {
             collection.want_seal(false);
         }
         let Some(job) = job else {
@@ -221,20 +226,20 @@ impl Database {
         Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
     }
 
-    /// Removes the log files whose records are all in segments.
+    /// Removes the log files whose records are all in segments, and sees to it that long logs become shorter.
     pub(super) fn cut_log(&self) {
         let covered = |space| match self.by_number(space) {
             Some(collection) => Some(collection.sealed_through()),
             None => self.is_damaged(space).then_some(Lsn(0)),
         };
-        let mut log = held(&self.log);
-        let Some(log) = log.as_mut() else { return };
-        if let Err(error) = log.cut(covered) {
+        let before = self.log_bytes.load(Ordering::Relaxed);
+        if let Err(error) = self.with_log(|log| log.cut(covered)) {
             tracing::warn!(%error, "old log files stay for now");
         }
-        if let Some(broken) = log.broken() {
-            self.become_read_only(broken);
+        if self.log_bytes.load(Ordering::Relaxed) < before {
+            // Writers of any collection may have waited for that.
+            self.open_collections().iter().for_each(|collection| collection.tell());
         }
-        self.log_bytes.store(log.bytes(), Ordering::Relaxed);
+        self.shorten_log();
     }
 }

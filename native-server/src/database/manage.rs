@@ -103,6 +103,10 @@ impl Database {
         read(&self.spaces).values().any(|entry| matches!(entry, Entry::Damaged(damaged, _) if *damaged == space))
     }
 
+    pub(super) fn is_any_damaged(&self) -> bool {
+        read(&self.spaces).values().any(|entry| matches!(entry, Entry::Damaged(..)))
+    }
+
     /// Numbers are drawn, not counted: one that was ever used, if only in a log that is still there, hardly comes again.
     fn unused_space(&self) -> Result<SpaceId> {
         loop {

@@ -27,6 +27,21 @@ pub struct DatabaseOptions {
     pub log_file_bytes: u64,
 }
 
+/// Files of log that are always fine.
+const FEW_LOG_FILES: usize = 8;
+
+impl DatabaseOptions {
+    /// Bytes after which a new log file is begun indeed: a log of one file could never be cut.
+    pub(super) fn bytes_of_log_file(&self) -> u64 {
+        self.log_file_bytes.min(self.log_limit / 4).max(1)
+    }
+
+    /// Files of log above which small memtables are sealed: every start and every snapshot begins one.
+    pub(super) fn most_log_files(&self) -> usize {
+        (self.log_limit / self.bytes_of_log_file()).saturating_add(FEW_LOG_FILES as u64) as usize
+    }
+}
+
 impl Default for DatabaseOptions {
     fn default() -> Self {
         Self {

@@ -24,9 +24,6 @@ use crate::store::log::Log;
 use crate::store::replay::{Records, replay};
 use crate::tenancy;
 
-/// Log files at the start above which small memtables are sealed, so that starts do not pile them up.
-const MANY_LOG_FILES: usize = 8;
-
 /// A collection on its way into service.
 struct Recovering {
     tenant: Tenant,
@@ -64,7 +61,7 @@ impl Database {
         let mut log = None;
         if state == State::Ready {
             sweep(&*disk, &catalog, &spaces)?;
-            log = Some(Log::start(Arc::clone(&disk), catalog.writer, replayed, options.log_file_bytes)?);
+            log = Some(Log::start(Arc::clone(&disk), catalog.writer, replayed, options.bytes_of_log_file())?);
         }
         let engines = spaces.values().filter_map(|recovering| recovering.state.as_ref().ok());
         let newest_hlc = engines.map(Collection::newest_hlc).max().unwrap_or(0).max(catalog.newest_hlc);
@@ -88,18 +85,18 @@ impl Database {
             points_deleted: AtomicU64::new(0),
         };
         database.put_all_into_service(spaces);
-        database.cut_log();
+        if database.state() == State::Ready {
+            database.cut_log();
+        }
         Ok(database)
     }
 
     fn put_all_into_service(&self, recovered: BTreeMap<SpaceId, Recovering>) {
-        let many_files = super::held(&self.log).as_ref().is_some_and(|log| log.files() > MANY_LOG_FILES);
         for (space, Recovering { tenant, name, state }) in recovered {
             let key = (tenant.clone(), name);
             let entry = match state {
                 Ok(engine) => {
                     let collection = OpenCollection::new(space, tenant, engine);
-                    collection.want_seal(many_files);
                     super::write(&self.numbered).insert(space, Arc::clone(&collection));
                     self.due.seal(space);
                     self.due.merge(space);
@@ -183,7 +180,8 @@ fn apply(spaces: &mut BTreeMap<SpaceId, Recovering>, records: &Records<'_>) {
 /// Removes what nothing names: the leftovers of a crash. A damaged collection keeps everything it has.
 fn sweep(disk: &dyn Disk, catalog: &Catalog, spaces: &BTreeMap<SpaceId, Recovering>) -> Result<()> {
     let root = Path::new("");
-    let open = spaces.iter().filter(|(_, recovering)| recovering.state.is_ok()).map(|(&space, _)| space_directory(space));
+    let open =
+        spaces.iter().filter(|(_, recovering)| recovering.state.is_ok()).map(|(&space, _)| space_directory(space));
     for directory in [root.to_path_buf(), SPACES.into()].into_iter().chain(open) {
         // What a process that died had put in the place of something else has to last before that is removed.
         disk.sync_directory(&directory).map_err(|error| failed("syncing", &directory, error))?;

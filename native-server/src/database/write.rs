@@ -129,19 +129,27 @@ impl Database {
 
     /// Waits until everything prepared so far is visible or given up; the caller holds the collection's turn.
     fn finish_writes(&self, collection: &OpenCollection) -> Result<()> {
-        let done = || self.check_writable().is_err() || collection.read(|engine| !engine.writes_are_pending());
-        collection.wait_until(None, done);
-        self.check_writable()
+        let check = || self.check_writable().and_then(|()| collection.check());
+        collection.wait_until(None, || check().is_err() || collection.read(|engine| !engine.writes_are_pending()));
+        check()
     }
 
-    /// Waits while the memtable or the log is fuller than it may be.
+    /// Waits while the memtable or the log is fuller than it may be, and sees to it that they do not stay so: what is
+    /// sealed when it is full may be less than what is too much.
     fn wait_for_room(&self, collection: &OpenCollection) -> Result<()> {
         self.check_writable()?;
         let (limit, log_limit) = (self.options.memtable_limit, self.options.log_limit.saturating_mul(2));
         let has_room = || {
-            collection.unsealed_bytes() <= limit && self.log_bytes.load(Ordering::Relaxed) <= log_limit
-                || self.check_writable().is_err()
-                || collection.check().is_err()
+            let memory_has = collection.unsealed_bytes() <= limit;
+            if !memory_has {
+                self.ask_for_seal(collection);
+            }
+            // What a damaged collection still needs cannot be cut, and must not keep all others from writing.
+            let log_has = self.log_bytes.load(Ordering::Relaxed) <= log_limit || self.is_any_damaged();
+            if !log_has {
+                self.shorten_log();
+            }
+            memory_has && log_has || self.check_writable().is_err() || collection.check().is_err()
         };
         if has_room() || collection.wait_until(Some(Instant::now() + self.options.patience), has_room) {
             return Ok(());
