@@ -66,7 +66,7 @@ class Target(NamedTuple):
         """Reads `host` or `host:port`; an IPv6 host stands in brackets."""
         try:
             parts = urlsplit(f"//{text}")
-            host, port = parts.hostname, parts.port or _DEFAULT_PORT
+            host, port = parts.hostname, _DEFAULT_PORT if parts.port is None else parts.port
         except ValueError:
             host = None
         if host is None or parts.netloc != text or "@" in text:
@@ -204,8 +204,10 @@ class Transport:
 
 def _pauses(count: int) -> Iterator[float]:
     """Yields growing pauses, each shortened by up to a half at random so that clients do not come back all at once."""
-    for retry in range(count):
-        yield min(_FIRST_PAUSE_S * 2**retry, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+    pause = _FIRST_PAUSE_S
+    for _ in range(count):
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
 def _channel_options(target: Target) -> list[tuple[str, int | str]]:

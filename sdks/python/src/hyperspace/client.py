@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TypeAlias, TypeVar, overload
 
@@ -259,10 +260,12 @@ class HyperspaceClient:
         wide = not given.rows.fits_f32 and self.get_collection(collection).metric == "poincare"
         written: list[Id] = []
         batches = given.batches(batch_bytes, wide=wide)
-        with tqdm(total=given.rows.total, unit=" points", disable=not progress) as bar:
+        # Even a disabled bar starts a thread.
+        with tqdm(total=given.rows.total, unit=" points") if progress else nullcontext() as bar:
             for batch in acknowledged(self._transport, collection, batches, wide=wide, durability=durable):
                 written += batch.ids
-                bar.update(len(batch.ids))
+                if bar is not None:
+                    bar.update(len(batch.ids))
         return written
 
     def set_metadata(
