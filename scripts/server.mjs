@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { environment, root } from "./lib.mjs";
 
-/** The built program. */
+/** The built programs. */
 export const SERVER = join(root, "target", "release", "hyperspace-server");
+export const CLI = join(root, "target", "release", "hyperspace-cli");
 
 /** How long a test waits for a server to listen. */
 const PATIENCE_MS = 30_000;
@@ -19,18 +20,18 @@ export function listeningUrl(line) {
 }
 
 /**
- * Starts a server on a free port of this machine, with data of its own, that serves a folder at `/`.
- * @returns its URL, and `close`, which ends it at once: how tests cut the network
+ * Starts a server on a free port of this machine, for a test.
+ * @param data its data directory
+ * @param flags more of its command line
+ * @returns its URL; `stop`, which ends it in order and fails unless it exits with 0; and `kill`, which ends it at once
  */
-export async function serveFolder(folder) {
-  const data = mkdtempSync(join(tmpdir(), "hyperspace-data-"));
-  const args = ["--listen", "127.0.0.1:0", "--data-dir", data, "--demo-dir", folder];
+export async function startServer(data, ...flags) {
+  const args = ["--listen", "127.0.0.1:0", "--data-dir", data, "--log", "warn", ...flags];
   const child = spawn(SERVER, args, { env: environment, stdio: ["ignore", "pipe", "inherit"] });
-  const ended = new Promise((resolve) => child.on("close", resolve));
-  const close = async () => {
-    child.kill("SIGKILL");
-    await ended;
-    rmSync(data, { recursive: true, force: true });
+  const ended = new Promise((resolve) => child.on("close", (code, signal) => resolve(code ?? signal)));
+  const end = (signal) => {
+    child.kill(signal);
+    return ended;
   };
   const url = await new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error("the server did not say that it listens")), PATIENCE_MS);
@@ -40,11 +41,33 @@ export async function serveFolder(folder) {
       const url = listeningUrl(line);
       if (!url) return;
       clearTimeout(late);
-      resolve(`${url}/`);
+      resolve(url);
     });
   }).catch(async (error) => {
-    await close();
+    await end("SIGKILL");
     throw error;
   });
-  return { url, close };
+  const stop = async () => {
+    const code = await end("SIGTERM");
+    if (code !== 0) throw new Error(`the server was asked to stop and ended with ${code}`);
+  };
+  return { url, stop, kill: () => end("SIGKILL") };
+}
+
+/**
+ * Starts a server with data of its own that serves a folder at `/`.
+ * @returns the URL of the folder, and `close`, which ends the server at once: how tests cut the network
+ */
+export async function serveFolder(folder) {
+  const data = mkdtempSync(join(tmpdir(), "hyperspace-data-"));
+  const remove = () => rmSync(data, { recursive: true, force: true });
+  const server = await startServer(data, "--demo-dir", folder).catch((error) => {
+    remove();
+    throw error;
+  });
+  const close = async () => {
+    await server.kill();
+    remove();
+  };
+  return { url: `${server.url}/`, close };
 }

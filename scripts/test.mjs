@@ -32,7 +32,7 @@ const SUITES = {
     command: () => [PYTHON, "-m", "pytest", "--color=no", "sdks/python"],
     count: countPytest,
   },
-  congruence: { needs: ["build"], command: () => nodeTests("tests/congruence"), count: countNode },
+  congruence: { needs: ["build", "server"], command: () => nodeTests("tests/congruence"), count: countNode },
   browser: {
     needs: ["build", "model", "server", "browser"],
     command: () => nodeTests("tests/browser"),

@@ -1,6 +1,6 @@
-// Reads `.npy` version 1.0 and `.npy.gz`; halves and bytes are widened to floats, which is exact.
+// Reads `.npy` version 1.0 and `.npy.gz`, and writes the former; halves and bytes are widened to floats, which is exact.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 
 const TYPES = { "<f4": Float32Array, "<f8": Float64Array, "<i4": Int32Array, "|u1": Uint8Array, "<f2": Uint16Array };
@@ -20,6 +20,24 @@ export function readNpy(path) {
   const data = new TYPES[dtype](bytes.buffer.slice(bytes.byteOffset + start, bytes.byteOffset + bytes.length));
   const values = dtype === "<f2" ? Float32Array.from(data, half) : dtype === "|u1" ? Float32Array.from(data) : data;
   return { rows: shape[0], columns: shape[1] ?? 1, values };
+}
+
+/** Writes a matrix of floats of the type that its values have. */
+export function writeNpy(path, { rows, columns, values }) {
+  const dtype = values instanceof Float64Array ? "<f8" : "<f4";
+  const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': (${rows}, ${columns}), }`;
+  const padded = `${header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11)}\n`;
+  const length = Buffer.alloc(2);
+  length.writeUInt16LE(padded.length);
+  writeFileSync(
+    path,
+    Buffer.concat([
+      Buffer.from("\x93NUMPY\x01\x00", "latin1"),
+      length,
+      Buffer.from(padded),
+      Buffer.from(values.buffer),
+    ]),
+  );
 }
 
 export function row({ columns, values }, at) {
