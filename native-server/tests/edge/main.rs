@@ -1,0 +1,14 @@
+//! The server's edge and the two programs from outside: over gRPC, gRPC-web and HTTP, against the real database.
+//!
+//! A test has a server of its own on a free port and a folder of its own, in this process where it can and as a process
+//! where the process is what is tested. What is expected comes from plain models and from the documents, not from the code.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod admin;
+mod collections;
+mod points;
+mod scrolls;
+mod searches;
+mod support;
+mod tenants;
