@@ -136,12 +136,13 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{size:.1} {}", unit.unwrap_or_default())
 }
 
-/// A time with as many parts as matter: `0.41 s`, `3 min 12 s`, `2 h 05 min`, `4 d 03 h`.
+/// A time with as many digits as matter: `2.3 ms`, `1.10 s`, `3 min 12 s`, `2 h 05 min`, `4 d 03 h`.
 pub(crate) fn duration(time: Duration) -> String {
     let whole = time.as_secs();
     let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86_400);
     match whole {
-        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        0 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        1..10 => format!("{:.2} s", time.as_secs_f64()),
         10..60 => format!("{:.1} s", time.as_secs_f64()),
         60..3600 => format!("{minutes} min {:02} s", whole % 60),
         3600..86_400 => format!("{hours} h {:02} min", minutes % 60),
@@ -192,10 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn times_have_as_many_parts_as_matter() {
+    fn times_have_as_many_digits_as_matter() {
         let cases = [
-            (0, "0.00 s"),
-            (412, "0.41 s"),
+            (0, "0.0 ms"),
+            (412, "412.0 ms"),
+            (1096, "1.10 s"),
             (12_345, "12.3 s"),
             (60_000, "1 min 00 s"),
             (192_000, "3 min 12 s"),

@@ -15,13 +15,14 @@ mod resume;
 mod send;
 pub(crate) mod source;
 
+use std::path::Path;
 use std::time::Duration;
 
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::metric::Metric;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tonic::Code;
+use tokio::task::spawn_blocking;
 
 use self::batches::{Batch, Collector, Shape};
 use self::jsonl::WithMetadata;
@@ -32,7 +33,7 @@ use self::source::{Row, Rows};
 use super::args::{Connection, Import};
 use super::collections;
 use super::connect::Session;
-use super::failure::{Failure, Outcome, at};
+use super::failure::{Failure, Outcome, at, of_status};
 use super::output::{Console, bytes, count, duration, rate};
 use super::wire;
 use crate::proto;
@@ -42,67 +43,90 @@ const READ_AHEAD: usize = 2;
 /// How often the server is asked whether it is still indexing.
 const INDEXING_INTERVAL_MS: u64 = 500;
 
+/// What an import has done.
+struct Done {
+    /// Rows that an earlier import had written.
+    before: u64,
+    /// Rows that this one has written.
+    rows: u64,
+    /// Bytes of the messages it took.
+    bytes: u64,
+    time: Duration,
+}
+
 /// Imports a file and says what was done.
 pub(crate) async fn import(connection: &Connection, arguments: &Import, console: &mut Console<'_>) -> Outcome<()> {
-    let mut rows = open(arguments)?;
+    let rows = open(arguments)?;
     let session = Session::open(connection).await?;
     let collection = collection(&session, arguments, rows.dimension()).await?;
     let shape = shape(&*rows, &collection, arguments)?;
     let task = task(&session, &collection, arguments)?;
-    let length = task.file.bytes;
+    let done = write(&session, rows, shape, task, arguments, console).await?;
+    // The rows are there even if waiting fails: that is said first.
+    let indexed = if arguments.wait { Some(wait(&session, &arguments.collection, console).await) } else { None };
+    let indexing = indexed.as_ref().and_then(|outcome| outcome.as_ref().ok().copied());
+    console.answer(|| to_json(&done, indexing, &arguments.collection), || to_text(&done, indexing))?;
+    indexed.transpose().map(drop)
+}
 
+/// Writes the rows that no earlier import has written, and remembers how far it came.
+async fn write(
+    session: &Session,
+    mut rows: Box<dyn Rows>,
+    shape: Shape,
+    task: Task,
+    arguments: &Import,
+    console: &mut Console<'_>,
+) -> Outcome<Done> {
+    let name = arguments.file.display().to_string();
     let path = Checkpoint::path(&arguments.file, arguments.state_dir.as_deref());
+    let length = task.file.bytes;
     let first = first_row(&path, &task, arguments.restart, console);
-    rows.skip(first).map_err(|error| at(arguments.file.display(), &error))?;
+    rows.skip(first).map_err(|error| at(&name, &error))?;
     let (mut checkpoint, failure) = Checkpoint::start(path, task, first);
     warn(failure, console);
 
     let mut progress = Progress::new(console, rows.position(), length);
     let target = Target { collection: arguments.collection.clone(), durability: arguments.durability.into() };
-    let (sender, batches) = mpsc::channel(READ_AHEAD);
     let collector = Collector::new(shape, arguments.batch_bytes, first);
-    let name = arguments.file.display().to_string();
-    let reader =
-        tokio::task::spawn_blocking(move || read(&mut *rows, collector, &sender).map_err(|error| at(name, &error)));
-    let sent = send::send(&session, target, batches, |batch| {
+    let (sender, batches) = mpsc::channel(READ_AHEAD);
+    let reader = spawn_blocking(move || read(&mut *rows, collector, &sender).map_err(|error| at(name, &error)));
+    let sent = send::send(session, target, batches, |batch| {
         progress.add(&batch, console);
-        let failure = checkpoint.acknowledge(batch.rows);
-        warn(failure, console);
-    })
-    .await;
-    let read = reader.await.expect("the reader does not panic");
+        warn(checkpoint.acknowledge(batch.rows), console);
+    });
+    let outcome = sent.await.and(reader.await.expect("the reader does not panic"));
     progress.end();
-    if let Err(error) = sent.and(read) {
+    if let Err(error) = outcome {
         warn(checkpoint.flush(), console);
-        console.remark(&format!("{} rows are there; the same command goes on behind them", count(checkpoint.rows())));
+        if let Some(rows) = checkpoint.remembered() {
+            console.remark(&format!("{} rows are there; another import goes on behind them", count(rows)));
+        }
         return Err(error.into());
     }
     if let Some(failure) = checkpoint.finish() {
-        console.remark(&format!("a later import of this file will go on behind these rows: {failure}"));
+        console.remark(&format!("another import of this file will go on behind these rows: {failure}"));
     }
+    Ok(Done { before: first, rows: progress.rows(), bytes: progress.bytes(), time: progress.elapsed() })
+}
 
-    let (written, sent, time) = (progress.rows(), progress.bytes(), progress.elapsed());
-    let indexed = if arguments.wait { Some(wait(&session, &arguments.collection, console).await) } else { None };
-    let indexing = indexed.as_ref().and_then(|outcome| outcome.as_ref().ok());
-    console.answer(
-        || {
-            json!({
-                "collection": arguments.collection,
-                "rows": written,
-                "rows_before": first,
-                "seconds": time.as_secs_f64(),
-                "rows_per_second": written as f64 / time.as_secs_f64(),
-                "bytes": sent,
-                "indexing_seconds": indexing.map(Duration::as_secs_f64),
-            })
-        },
-        || {
-            let speed = rate(written, time);
-            let rest = indexing.map(|time| format!("; indexed {} later", duration(*time))).unwrap_or_default();
-            format!("imported {} rows in {} ({speed}, {} sent){rest}", count(written), duration(time), bytes(sent))
-        },
-    )?;
-    indexed.transpose().map(drop)
+fn to_json(done: &Done, indexing: Option<Duration>, collection: &str) -> Value {
+    json!({
+        "collection": collection,
+        "rows": done.rows,
+        "rows_before": done.before,
+        "seconds": done.time.as_secs_f64(),
+        "rows_per_second": done.rows as f64 / done.time.as_secs_f64(),
+        "bytes": done.bytes,
+        "indexing_seconds": indexing.as_ref().map(Duration::as_secs_f64),
+    })
+}
+
+fn to_text(done: &Done, indexing: Option<Duration>) -> String {
+    let (rows, time, volume) = (count(done.rows), duration(done.time), bytes(done.bytes));
+    let speed = rate(done.rows, done.time);
+    let indexed = indexing.map(|time| format!("; indexed {} later", duration(time))).unwrap_or_default();
+    format!("imported {rows} rows in {time} ({speed}, {volume} sent){indexed}")
 }
 
 /// The rows of the file, with their metadata.
@@ -118,12 +142,12 @@ fn open(arguments: &Import) -> Outcome<Box<dyn Rows>> {
 /// The collection to write to, made when there is none and `--metric` says how.
 async fn collection(session: &Session, arguments: &Import, dimension: usize) -> Outcome<proto::Collection> {
     let name = &arguments.collection;
-    let status = match collections::get(session, name).await {
+    let error = match collections::get(session, name).await {
         Ok(collection) => return Ok(collection),
-        Err(status) => status,
+        Err(status) => of_status(&status),
     };
-    if status.code() != Code::NotFound {
-        return Err(status.into());
+    if error.kind() != ErrorKind::NotFound {
+        return Err(error.into());
     }
     let Some(metric) = arguments.metric else {
         return Err(Error::not_found(format!("there is no collection `{name}`; --metric makes it")).into());
@@ -174,7 +198,7 @@ fn task(session: &Session, collection: &proto::Collection, arguments: &Import) -
 }
 
 /// The row to begin with: behind those that an earlier import of the same thing has written.
-fn first_row(path: &std::path::Path, task: &Task, restart: bool, console: &mut Console<'_>) -> u64 {
+fn first_row(path: &Path, task: &Task, restart: bool, console: &mut Console<'_>) -> u64 {
     if restart {
         return 0;
     }

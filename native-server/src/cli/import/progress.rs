@@ -10,7 +10,7 @@ use crate::cli::output::{Console, bytes, count, duration, rate};
 /// How often a line is written where there is no bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
-const ROWS: &str = "{bar:30} {percent:>3}%  {msg}  {binary_bytes} of {binary_total_bytes}  {eta} left";
+const ROWS: &str = "{wide_bar} {percent:>3}%  {msg}  {binary_bytes} of {binary_total_bytes}  {eta} left";
 const INDEXING: &str = "{spinner} {msg}";
 
 /// How far an import is.

@@ -159,9 +159,9 @@ impl Checkpoint {
         self.save()
     }
 
-    /// How many rows from the start are there.
-    pub(super) const fn rows(&self) -> u64 {
-        self.prefix.through
+    /// How many rows from the start another import need not send; `None` when the file could not be written.
+    pub(super) fn remembered(&self) -> Option<u64> {
+        self.written.map(|_| self.record.rows)
     }
 
     /// Forgets the import, which is done.
@@ -247,6 +247,7 @@ mod tests {
         checkpoint.acknowledge(100..200);
         checkpoint.flush();
         assert_eq!(Checkpoint::left_by_earlier(&path, &task()), Left::Rows(300));
+        assert_eq!(checkpoint.remembered(), Some(300));
 
         assert_eq!(checkpoint.finish(), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
@@ -294,7 +295,7 @@ mod tests {
         assert!(failure.unwrap().contains("missing"));
         assert_eq!(checkpoint.acknowledge(0..5), None);
         assert_eq!(checkpoint.flush(), None);
-        assert_eq!(checkpoint.rows(), 5);
+        assert_eq!(checkpoint.remembered(), None);
         assert_eq!(checkpoint.finish(), None);
     }
 
