@@ -6,4 +6,5 @@
 mod architecture;
 mod data;
 mod engine;
+mod formats;
 mod support;
