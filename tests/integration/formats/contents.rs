@@ -11,7 +11,6 @@ use hyperspace_core::metadata::Metadata;
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{PointId, SegmentId, Tenant};
-use hyperspace_server::tenancy::{Caller, resolve};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,7 +83,7 @@ impl Id {
 }
 
 pub(super) fn tenant(name: &str) -> Tenant {
-    resolve(Caller { is_local: true, named: &[name] }).unwrap()
+    Tenant::verified(name).unwrap()
 }
 
 pub(super) fn to_metadata(value: &Value) -> Metadata {
