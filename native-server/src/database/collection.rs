@@ -95,28 +95,25 @@ impl OpenCollection {
         Ok((view, outcome))
     }
 
-    /// Its figures.
+    /// Its figures, all of one moment but for the counts of searches.
     pub fn stats(&self) -> CollectionStats {
-        let view = self.snapshot();
-        let (tombstones, graph_insertions, indexing) = self.read(|engine| {
-            let urgency = self.urgency();
-            let busy = engine.job_is_out() || engine.seal_is_due(urgency) || engine.merge_is_due(urgency);
-            (engine.tombstone_count() as u64, engine.graph_insertions(), busy)
-        });
-        CollectionStats {
-            points: view.len() as u64,
-            pending: view.pending() as u64,
-            segments: view.segments().len() as u64,
-            dead: view.dead() as u64,
-            tombstones,
-            segment_bytes: view.segments().iter().map(|s| s.segment.byte_len() as u64).sum(),
-            memtable_bytes: self.unsealed_bytes() as u64,
-            indexing,
-            graph_insertions,
-            searches: self.searches.load(Ordering::Relaxed),
-            distances: self.distances.load(Ordering::Relaxed),
-            sequence: view.through().0,
-        }
+        self.read(|engine| {
+            let (view, urgency) = (engine.snapshot(), self.urgency());
+            CollectionStats {
+                points: view.len() as u64,
+                pending: view.pending() as u64,
+                segments: view.segments().len() as u64,
+                dead: view.dead() as u64,
+                tombstones: engine.tombstone_count() as u64,
+                segment_bytes: view.segments().iter().map(|s| s.segment.byte_len() as u64).sum(),
+                memtable_bytes: engine.memtable_bytes() as u64,
+                indexing: engine.job_is_out() || engine.seal_is_due(urgency) || engine.merge_is_due(urgency),
+                graph_insertions: engine.graph_insertions(),
+                searches: self.searches.load(Ordering::Relaxed),
+                distances: self.distances.load(Ordering::Relaxed),
+                sequence: view.through().0,
+            }
+        })
     }
 
     /// # Errors

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use hyperspace_core::bytes::Reader;
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::types::{Lsn, SpaceId};
 
 use super::files::{LOG, log_file, log_number};
@@ -114,7 +114,7 @@ impl<'a> FileReading<'a> {
                 }
                 replayed.next_seq = first;
             }
-            Err(error) if error.kind() == hyperspace_core::error::ErrorKind::Unsupported => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
             Err(error) => first_tail = Some(self.tail(0, replayed.next_seq, &error)),
         }
         let mut at = if first_tail.as_ref().is_some_and(|tail| tail.at < FILE_HEADER) { 0 } else { FILE_HEADER };
@@ -123,6 +123,8 @@ impl<'a> FileReading<'a> {
                 Ok(frame) if at > 0 && frame.seq == replayed.next_seq => {
                     at += self.take(frame, replayed)?;
                 }
+                // Whole and right, and of a later version: cutting it off would lose it.
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
                 unread => {
                     let error = unread.err().unwrap_or_else(|| Error::corrupted("a frame out of order"));
                     let tail = self.tail(at, replayed.next_seq, &error);

@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hyperspace_core::bytes::crc32c;
+use hyperspace_core::error::ErrorKind;
 use hyperspace_core::log::{RequestId, encode_writes};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
 
@@ -240,14 +242,32 @@ fn a_long_file_without_a_record_that_is_needed_does_not_stay() {
     log.cut(|_| Some(Lsn(3))).unwrap();
     assert!(log.bytes() > 100, "a short one does");
     append(&mut log, 4, 20_000);
-    let long = log.bytes();
+    let grown = log.bytes();
     log.cut(|_| Some(Lsn(19_998))).unwrap();
-    assert_eq!(log.bytes(), long);
+    assert_eq!(log.bytes(), grown);
     log.cut(|_| Some(Lsn(19_999))).unwrap();
-    assert!(long > 1 << 20 && log.bytes() < 100, "{} of {long} bytes", log.bytes());
+    assert!(grown > 1 << 20 && log.bytes() < 100, "{} of {grown} bytes", log.bytes());
     append(&mut log, 20_000, 20_002);
     log.close().unwrap();
     assert_eq!(lsns(&world.replay().1), [20_000, 20_001]);
+}
+
+#[test]
+fn a_frame_of_a_later_version_is_refused_and_stays() {
+    let world = World::new();
+    let mut log = world.start(1 << 20);
+    append(&mut log, 1, 4);
+    let before = log.bytes() as usize;
+    log.close().unwrap();
+    let mut image = world.bytes(1);
+    let covered = before + 8..image.len();
+    image[before + 24] = 9; // the kind of the last frame
+    let crc = crc32c(&image[covered]).to_le_bytes();
+    image[before + 4..before + 8].copy_from_slice(&crc);
+    world.put(1, &image);
+    let error = replay(&*world.disk, WRITER, |_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("kind 9"), "{error}");
+    assert_eq!(world.bytes(1), image);
 }
 
 #[test]
