@@ -30,10 +30,15 @@ const CHECKS = [
   ["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"],
   ["cargo", "build", ...CORE, "--target", BARE_TARGET],
   ["cargo", "build", ...CORE, "--target", WASM_TARGET],
-  [PYTHON, "-m", "ruff", "format", "--check", "sdks/python"],
-  [PYTHON, "-m", "ruff", "check", "sdks/python"],
-  [PYTHON, "-m", "mypy", "--config-file", "sdks/python/pyproject.toml"],
 ];
+
+/** Those of the Python package, whose settings are in its own folder. */
+const PYTHON_FOLDER = join(root, "sdks", "python");
+const PYTHON_CHECKS = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"]].map((words) => [
+  PYTHON,
+  "-m",
+  ...words,
+]);
 
 async function lint() {
   await setUp(["build", "bare-target", "python"]); // the demo's types are those of the built package
@@ -41,10 +46,11 @@ async function lint() {
   environment.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS = "-Ctarget-feature=+simd128"; // as the package is built
   const lines = [];
   let failed = 0;
-  for (const [command, ...args] of CHECKS) {
+  const checks = [...CHECKS.map((words) => [words, root]), ...PYTHON_CHECKS.map((words) => [words, PYTHON_FOLDER])];
+  for (const [[command, ...args], cwd] of checks) {
     say(shown(command, args));
     const from = Date.now();
-    const good = (await run(command, args)) === 0;
+    const good = (await run(command, args, { cwd })) === 0;
     failed += good ? 0 : 1;
     lines.push(`${good ? "ok    " : "FAILED"} ${seconds(from).padStart(8)}  ${shown(command, args)}`);
   }
