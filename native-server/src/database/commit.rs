@@ -183,13 +183,8 @@ impl Database {
             return;
         }
         for Waiting { collection, prepared, answer, .. } in group {
-            let (published, seal_is_due) = collection.write(|engine| {
-                let published = engine.publish(&prepared);
-                (published, engine.seal_is_due(collection.urgency()))
-            });
-            if seal_is_due {
-                self.due.seal(collection.space());
-            }
+            let published = collection.write(|engine| engine.publish(&prepared));
+            self.note_work(&collection);
             if let Err(error) = &published {
                 self.become_read_only(error);
             }

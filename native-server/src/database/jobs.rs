@@ -175,16 +175,23 @@ impl Database {
         if !matches!(outcome, Ok(Some(_))) {
             collection.read(|engine| engine.abandon_job(id));
         }
-        let (seal, merge) = collection
-            .read(|engine| (engine.seal_is_due(collection.urgency()), engine.merge_is_due(collection.urgency())));
+        self.note_work(collection);
+        collection.tell();
+        outcome
+    }
+
+    /// Queues what is to be done for a collection: its memtable is full, segments can be merged, many points are dead.
+    pub(super) fn note_work(&self, collection: &OpenCollection) {
+        let (seal, merge) = collection.read(|engine| {
+            let urgency = collection.urgency();
+            (engine.seal_is_due(urgency), engine.merge_is_due(urgency))
+        });
         if seal {
             self.due.seal(collection.space());
         }
         if merge {
             self.due.merge(collection.space());
         }
-        collection.tell();
-        outcome
     }
 
     /// Runs a job to its end; `None` when nobody wants it any more.
@@ -196,6 +203,7 @@ impl Database {
         }
         let mut sealed = job.finish()?;
         if let Some(segment) = sealed.segment() {
+            let Ok(_layout) = self.change_files() else { return Ok(None) };
             let (id, path) = (segment.id(), segment_file(collection.space(), segment.id()));
             files::replace(&*self.disk, &path, segment.bytes()).map_err(|failure| failure.error)?;
             let bytes = self.disk.map(&path).map_err(|error| failed("mapping", &path, error))?;

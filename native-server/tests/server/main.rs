@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod behaviour;
 mod crash;
 mod durability;
 mod failures;
+mod indexing;
 mod lanes;
+mod lifecycle;
 mod sim;
 mod support;
