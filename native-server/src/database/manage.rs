@@ -23,8 +23,7 @@ impl Database {
         engine.set_policy(self.options.policy);
         let name = engine.config().name.as_str().to_owned();
         let _managing = held(&self.managing);
-        let _layout = read(&self.layout);
-        self.check_writable()?;
+        let _layout = self.change_files()?;
         if read(&self.spaces).contains_key(&(tenant.clone(), name.clone())) {
             return Err(Error::already_exists(format!("collection `{name}` exists")));
         }
@@ -45,8 +44,7 @@ impl Database {
     /// `NotFound` when there is none.
     pub fn delete_collection(&self, tenant: &Tenant, name: &str) -> Result<()> {
         let _managing = held(&self.managing);
-        let _layout = read(&self.layout);
-        self.check_writable()?;
+        let _layout = self.change_files()?;
         let key = (tenant.clone(), name.to_owned());
         let entry = read(&self.spaces).get(&key).cloned();
         let entry =
@@ -77,8 +75,7 @@ impl Database {
     /// # Errors
     /// `InvalidArgument` when a number is out of range.
     pub fn configure(&self, collection: &OpenCollection, tuning: Tuning) -> Result<()> {
-        let _layout = read(&self.layout);
-        self.check_writable()?;
+        let _layout = self.change_files()?;
         let _flipping = held(&collection.flipping);
         collection.check()?;
         let manifest = collection.read(|engine| engine.manifest_tuned(tuning))?;

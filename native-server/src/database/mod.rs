@@ -56,7 +56,8 @@ pub struct Database {
     managing: Mutex<()>,
     /// What is stored in the catalog; held while it is replaced.
     catalog: Mutex<Catalog>,
-    /// Read by whoever changes which files belong to the database; written by a snapshot, which wants none to change.
+    /// Read by whoever changes which files belong to the database; written by who wants none to change: a snapshot, and
+    /// the end.
     layout: RwLock<()>,
     stamper: Mutex<Stamper>,
     /// Nothing while the database is read-only from the start.
@@ -163,12 +164,13 @@ impl Database {
         self.open_collections().iter().for_each(|collection| collection.tell());
         let threads = std::mem::take(&mut *held(&self.threads));
         let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        // Callers who are changing files finish first, and those who come later see that it is closed.
+        let _layout = write(&self.layout);
+        let _catalog = held(&self.catalog);
         let closed = match held(&self.log).as_mut() {
             Some(log) if before == State::Ready => log.close(),
             _ => Ok(()),
         };
-        // Who changes files looks at the state while it holds one of these: nobody does any more.
-        drop((write(&self.layout), held(&self.catalog)));
         drop(held(&self.lock).take());
         closed?;
         if panicked > 0 {
@@ -210,6 +212,13 @@ impl Database {
             tracing::error!(reason = reason.message(), "the database is read-only until it is opened again");
             *state = State::ReadOnly(reason.message().to_owned());
         }
+    }
+
+    /// Keeps snapshots and the end of the database away while files come and go.
+    fn change_files(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let layout = read(&self.layout);
+        self.check_writable()?;
+        Ok(layout)
     }
 
     /// Takes note of a file that may or may not have been replaced.

@@ -26,6 +26,8 @@ impl Database {
     /// # Errors
     /// `Corrupted` when a collection is damaged; `LimitExceeded` when the disk is full; nothing is left behind then.
     pub fn snapshot(&self) -> Result<SnapshotReport> {
+        let _layout = write(&self.layout);
+        self.check_writable()?;
         let name = Uuid::now_v7().simple().to_string();
         let unfinished = Path::new(SNAPSHOTS).join(format!("{name}{UNFINISHED}"));
         let place = Path::new(SNAPSHOTS).join(&name);
@@ -45,10 +47,9 @@ impl Database {
         }
     }
 
-    /// Copies all files that belong to the database; says how many bytes and files these are.
+    /// Copies all files that belong to the database, while none of them comes or goes; says how many bytes and files these
+    /// are.
     fn copy_into(&self, target: &Path) -> Result<(u64, u64)> {
-        let _layout = write(&self.layout);
-        self.check_writable()?;
         for directory in [LOG, SPACES] {
             self.make(&target.join(directory))?;
         }
