@@ -78,7 +78,7 @@ pub(super) fn refusal(headers: &HeaderMap, error: Error) -> Response {
 }
 
 /// Gives words and a kind to what the transport answered by itself: it names no unknown rpc, and calls a message that
-/// it cannot read an error of ours.
+/// it cannot read an error of ours. What it says of a compression that it does not know is fine.
 pub(super) async fn mend(request: Request, next: Next) -> Response {
     const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
     let path = request.uri().path().to_owned();
@@ -90,6 +90,7 @@ pub(super) async fn mend(request: Request, next: Next) -> Response {
     let Some(told) = Status::from_header_map(headers) else { return response };
     let error = match told.code() {
         Code::Unimplemented if told.message().is_empty() => no_such_rpc(&path),
+        Code::Unimplemented => Error::unsupported(told.message()),
         Code::Internal => Error::invalid_argument(format!("the message of {path}: {}", told.message())),
         _ => return response,
     };
