@@ -22,8 +22,8 @@ use super::work::block;
 use crate::database::{DatabaseStats, OpenCollection, State};
 use crate::proto::{CollectionStats, MonitorRequest, Stats};
 
-/// Rates are over at least this long.
-const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+/// Rates are over at least this long: a second, less what one of two ticks may be late.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(900);
 /// Between two messages when the caller does not say, in milliseconds.
 const DEFAULT_INTERVAL: u64 = 1_000;
 
@@ -272,6 +272,17 @@ mod tests {
             }
         }
         assert!(window.samples.len() <= 12, "{} samples are kept", window.samples.len());
+    }
+
+    #[test]
+    fn a_message_that_comes_a_moment_early_is_still_about_the_time_since_the_one_before() {
+        let start = Instant::now();
+        let mut window = Window::new(start);
+        window.change(sample(start + Duration::from_millis(3_020), &[500; 10], 0));
+        assert_close(
+            window.change(sample(start + Duration::from_millis(4_000), &[500; 108], 0)).searches_per_second,
+            100.0,
+        );
     }
 
     #[test]
