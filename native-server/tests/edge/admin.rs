@@ -152,9 +152,9 @@ async fn rates_are_of_the_time_between_and_each_stream_has_its_own() {
     let second = stream.message().await.unwrap().unwrap();
     let third = stream.message().await.unwrap().unwrap();
     let seconds = (second.uptime_ms - first.uptime_ms) as f64 / 1_000.0;
-    let searches = (second.searches_per_second + third.searches_per_second) * seconds;
-    let written = (second.points_written_per_second + third.points_written_per_second) * seconds;
-    assert!((15.0..25.0).contains(&searches) && (400.0..600.0).contains(&written), "{second:?} {third:?}");
+    let (searches, written) = (second.searches_per_second * seconds, second.points_written_per_second * seconds);
+    assert!((15.0..25.0).contains(&searches) && (400.0..600.0).contains(&written), "{second:?}");
+    assert_eq!((third.searches_per_second, third.points_written_per_second), (0.0, 0.0), "nothing came since");
     assert_eq!((third.searches, third.points_written), (20, 500), "counters are of all the time");
     server.stop().await;
 }
@@ -238,15 +238,16 @@ async fn a_vacuum_returns_the_space_of_the_dead_and_keeps_the_living() {
     let client = server.client().await;
     let rows = sealed(&client, 3_000, 32).await;
     let before = client.stats().await.disk_bytes;
-    client.delete("c", numbers(0..2_000)).await;
-    assert_eq!(client.stats_of("c").await.dead, 2_000);
+    // Fewer than would have an indexer at work meanwhile.
+    client.delete("c", numbers(0..1_800)).await;
+    assert_eq!(client.stats_of("c").await.dead, 1_800);
     let report = client.admin().vacuum(VacuumRequest::default()).await.unwrap().into_inner();
-    assert_eq!((report.segments_rewritten, report.points_dropped), (1, 2_000));
-    assert!(report.bytes_after < report.bytes_before / 2, "{report:?}");
+    assert_eq!((report.segments_rewritten, report.points_dropped), (1, 1_800));
+    assert!(report.bytes_after * 3 < report.bytes_before * 2, "{report:?}");
     let stats = client.stats_of("c").await;
-    assert_eq!((stats.points, stats.dead, stats.pending, stats.segment_bytes), (1_000, 0, 0, report.bytes_after));
+    assert_eq!((stats.points, stats.dead, stats.pending, stats.segment_bytes), (1_200, 0, 0, report.bytes_after));
     assert!(client.stats().await.disk_bytes < before, "the space is free on the disk too");
-    for id in 2_000..3_000 {
+    for id in 1_800..3_000 {
         let row = &rows[id * 32..(id + 1) * 32];
         assert_eq!(found(&client.search(nearest("c", row, 1)).await), [id as u64]);
     }

@@ -7,8 +7,12 @@
 
 mod admin;
 mod collections;
+mod hostile;
+mod http;
 mod points;
 mod scrolls;
 mod searches;
+mod standard;
 mod support;
 mod tenants;
+mod web;

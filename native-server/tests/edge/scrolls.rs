@@ -1,11 +1,10 @@
 //! Pages of all points, also while they change.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyperspace_server::proto::{Metric, ScrollRequest, UpsertRequest};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::support::client::{as_number, batch, components, number, numbers, scrolling};
 use crate::support::random::Random;
@@ -20,13 +19,13 @@ async fn each_point_that_stays_is_seen_exactly_once_while_others_come_and_go() {
     let rows = Random::new(6).rows(STABLE as usize, 4);
     client.upsert(batch("c", numbers(0..STABLE), &rows)).await;
 
-    let scrolled = Arc::new(AtomicBool::new(false));
+    let (told, rounds) = watch::channel(0_u64);
     let writer = tokio::spawn({
-        let (client, scrolled) = (client.clone(), scrolled.clone());
+        let client = client.clone();
         async move {
             let mut random = Random::new(7);
             let mut rounds = 0_u64;
-            while !scrolled.load(Ordering::Relaxed) {
+            while told.send(rounds).is_ok() {
                 let first = STABLE + rounds * 100;
                 client.upsert(batch("c", numbers(first..first + 100), &random.rows(100, 4))).await;
                 client.delete("c", numbers(first.saturating_sub(50).max(STABLE)..first + 20)).await;
@@ -35,10 +34,11 @@ async fn each_point_that_stays_is_seen_exactly_once_while_others_come_and_go() {
                 }
                 rounds += 1;
             }
-            rounds
         }
     });
-    for limit in [1_000, 37, 100] {
+    let mut limits = [1_000, 37, 100].into_iter().cycle();
+    while *rounds.borrow() < 25 {
+        let limit = limits.next().unwrap();
         let mut seen = BTreeMap::new();
         for point in client.scroll("c", limit).await {
             let id = as_number(point.id.as_ref());
@@ -49,8 +49,8 @@ async fn each_point_that_stays_is_seen_exactly_once_while_others_come_and_go() {
             assert_eq!(components(vector), row);
         }
     }
-    scrolled.store(true, Ordering::Relaxed);
-    assert!(writer.await.unwrap() > 3, "nothing was written meanwhile");
+    drop(rounds);
+    writer.await.unwrap();
     server.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use prost::Message;
+use tokio_stream::StreamExt as _;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -40,9 +40,10 @@ pub(crate) fn announced(length: usize, message: &[u8]) -> Bytes {
     [&[0][..], &length, message].concat().into()
 }
 
-/// The message of a frame.
-pub(crate) fn encoded(message: &impl Message) -> Bytes {
-    framed(&message.encode_to_vec())
+/// A body that begins with these bytes and never ends.
+pub(crate) fn unfinished(start: Bytes) -> Body {
+    let stream = tokio_stream::once(Ok::<_, Status>(start)).chain(tokio_stream::pending());
+    Body::new(axum::body::Body::from_stream(stream))
 }
 
 /// A request of the native protocol.

@@ -1,6 +1,7 @@
 //! What the tests share: servers, clients, and what the documents say, written down a second time.
 
 pub(crate) mod client;
+pub(crate) mod contract;
 pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod model;

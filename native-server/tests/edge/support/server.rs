@@ -1,11 +1,12 @@
 //! A server in this process.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hyperspace_core::error::Result;
 use hyperspace_server::service::Server;
-use hyperspace_server::settings::Settings;
+use hyperspace_server::settings::{Invocation, Settings, read};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -75,4 +76,19 @@ impl Running {
 /// Settings for a test: a free port and this folder.
 pub(crate) fn settings(data: &Path) -> Settings {
     Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), data_dir: data.to_owned(), ..Settings::default() }
+}
+
+/// Changes settings as a file would.
+pub(crate) fn configure(settings: &mut Settings, file: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.toml");
+    std::fs::write(&path, file).unwrap();
+    let words = ["hyperspace-server", "--config", path.to_str().unwrap()].map(OsString::from);
+    let Ok(Invocation::Serve(read)) = read(words, []) else { panic!("{file} is refused") };
+    *settings = Settings {
+        listen: settings.listen,
+        data_dir: settings.data_dir.clone(),
+        demo_dir: settings.demo_dir.clone(),
+        ..read
+    };
 }

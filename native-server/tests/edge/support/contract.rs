@@ -1,0 +1,64 @@
+//! Every rpc there is, by the descriptors that clients are generated from.
+
+use hyperspace_server::proto::{
+    ConfigureRequest, CountRequest, CreateCollectionRequest, DeleteCollectionRequest, GetCollectionRequest, GetRequest,
+    ListCollectionsRequest, Metric, MonitorRequest, RebuildRequest, SearchBatchRequest, SetMetadataRequest,
+    SnapshotRequest, UsageRequest, VacuumRequest,
+};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+use super::client::{batch, config, deletion, f32s, nearest, number, scrolling};
+
+/// The paths of all rpcs, in the order of the files.
+pub(crate) fn rpcs() -> Vec<String> {
+    let set = FileDescriptorSet::decode(hyperspace_server::proto::DESCRIPTORS).unwrap();
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let rpcs = service.method.iter();
+            paths.extend(rpcs.map(|rpc| format!("/{}.{}/{}", file.package(), service.name(), rpc.name())));
+        }
+    }
+    paths
+}
+
+/// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes.
+pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
+    let c = || "c".to_owned();
+    let (create, get) =
+        (Some(config("d", 2, Metric::L2)), GetRequest { collection: c(), ids: vec![number(1)], ..Default::default() });
+    let vectors = Some(f32s(&[0.5; 2]));
+    let many = SearchBatchRequest { collection: c(), vectors, top_k: 1, ..Default::default() };
+    let set =
+        SetMetadataRequest { collection: c(), ids: vec![number(1)], metadata: vec!["{}".into()], ..Default::default() };
+    let all = [
+        ("Collections/Create", CreateCollectionRequest { config: create }.encode_to_vec()),
+        ("Collections/Get", GetCollectionRequest { name: c() }.encode_to_vec()),
+        ("Collections/List", ListCollectionsRequest {}.encode_to_vec()),
+        ("Collections/Delete", DeleteCollectionRequest { name: "d".into() }.encode_to_vec()),
+        ("Points/Upsert", batch("c", vec![number(1)], &[0.5; 2]).encode_to_vec()),
+        ("Points/Delete", deletion("c", vec![number(1)]).encode_to_vec()),
+        ("Points/Get", get.encode_to_vec()),
+        ("Points/Search", nearest("c", &[0.5; 2], 1).encode_to_vec()),
+        ("Points/SearchBatch", many.encode_to_vec()),
+        ("Points/Scroll", scrolling("c").encode_to_vec()),
+        ("Points/Count", CountRequest { collection: c(), ..Default::default() }.encode_to_vec()),
+        ("Points/SetMetadata", set.encode_to_vec()),
+        ("Admin/Configure", ConfigureRequest { collection: c(), ..Default::default() }.encode_to_vec()),
+        ("Admin/Monitor", MonitorRequest { interval_ms: 100, count: 1 }.encode_to_vec()),
+        ("Admin/Snapshot", SnapshotRequest {}.encode_to_vec()),
+        ("Admin/Vacuum", VacuumRequest { collection: c() }.encode_to_vec()),
+        ("Admin/Rebuild", RebuildRequest { collection: c() }.encode_to_vec()),
+        ("Admin/Usage", UsageRequest {}.encode_to_vec()),
+    ];
+    all.into_iter().map(|(rpc, message)| (format!("/hyperspace.v1.{rpc}"), message)).collect()
+}
+
+#[test]
+fn every_rpc_of_the_contract_has_a_case() {
+    let (mut rpcs, mut cases) = (rpcs(), cases().into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+    rpcs.sort();
+    cases.sort();
+    assert_eq!(rpcs, cases);
+}
