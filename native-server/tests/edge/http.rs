@@ -46,6 +46,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
             "counter" => &["_total"],
             "gauge" => &[""],
             "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
             kind => panic!("{family} is a {kind}"),
         };
         assert!(endings.contains(&&bare[family.len()..]), "{bare} is no sample of the {kind} {family}");
@@ -83,7 +84,8 @@ async fn figures_are_a_prometheus_text_that_agrees_with_the_stream() {
     for (name, value) in expected {
         assert_eq!(samples.get(name), Some(&value), "{name}: {samples:?}");
     }
-    assert_eq!(samples[&format!("hyperspace_build{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))], 1.0);
+    let build = format!("hyperspace_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(samples.get(&build), Some(&1.0));
     assert!(samples["hyperspace_resident_bytes"] > 0.0 || !cfg!(target_os = "linux"));
     assert!(samples["hyperspace_search_seconds_sum"] > 0.0);
     server.stop().await;

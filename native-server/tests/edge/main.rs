@@ -4,12 +4,17 @@
 //! where the process is what is tested. What is expected comes from plain models and from the documents, not from the code.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::type_complexity, reason = "tables of cases read best where they are used")]
 
 mod admin;
 mod collections;
+mod commands;
 mod hostile;
 mod http;
+mod imports;
+mod lifecycle;
 mod points;
+mod programs;
 mod scrolls;
 mod searches;
 mod standard;

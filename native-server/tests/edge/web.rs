@@ -83,9 +83,10 @@ async fn errors_say_what_they_say_natively() {
 async fn messages_may_come_as_base64_and_other_methods_do_not_exist() {
     let server = Running::new().await;
     // A message of no bytes: the five bytes of its prefix.
-    let answer =
-        post(server.address, "Collections/List", &[("content-type", "application/grpc-web-text")], b"AAAAAAA=").await;
-    assert_eq!((answer.code, answer.header("content-type")), (200, "application/grpc-web-text"));
+    let text = "application/grpc-web-text+proto";
+    let headers = [("content-type", text), ("accept", text)];
+    let answer = post(server.address, "Collections/List", &headers, b"AAAAAAA=").await;
+    assert_eq!((answer.code, answer.header("content-type")), (200, text));
     assert!(answer.text().starts_with("AAAAAAA"), "{answer:?}");
     let own = server.address.to_string();
     for method in ["GET", "PUT", "DELETE"] {

@@ -34,7 +34,7 @@ fn bad_vectors(metric: Metric) -> Vec<(Option<Vectors>, &'static str)> {
     ];
     match metric {
         Metric::Cosine => {
-            bad.extend([(Some(f32s(&[0.0, -0.0])), "no direction"), (Some(f64s(&[1e-200, 0.0])), "no direction")])
+            bad.extend([(Some(f32s(&[0.0, -0.0])), "no direction"), (Some(f64s(&[1e-200, 0.0])), "no direction")]);
         }
         Metric::Poincare => bad.extend([
             (Some(f32s(&[1.0, 0.0])), "less than 1"),

@@ -1,7 +1,7 @@
 //! gRPC by hand: messages and headers that no honest client would send.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio_stream::StreamExt as _;
 use tonic::body::Body;
@@ -12,9 +12,7 @@ use tower::ServiceExt as _;
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) http: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    headers: HeaderMap,
     trailers: HeaderMap,
 }
 
@@ -64,7 +62,7 @@ pub(crate) async fn send(channel: &Channel, request: Request<Body>) -> Result<Re
     let (head, body) = response.into_parts();
     let body = body.collect().await?;
     let trailers = body.trailers().cloned().unwrap_or_default();
-    Ok(Reply { http: head.status, headers: head.headers, body: body.to_bytes(), trailers })
+    Ok(Reply { headers: head.headers, trailers })
 }
 
 /// Calls an rpc with a body, and answers how it ended.

@@ -33,12 +33,13 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// A request whose connection ends with its answer. The body's length is added unless there is a header for it.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
-    headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
-    if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-length") {
-        head += &format!("content-length: {}\r\n", body.len());
-    }
-    [head.as_bytes(), b"\r\n", body].concat()
+    let length = body.len().to_string();
+    let is_told = body.is_empty() || headers.iter().any(|(name, _)| *name == "content-length");
+    let added = [("connection", "close"), ("content-length", length.as_str())];
+    let added = if is_told { &added[..1] } else { &added };
+    let lines = headers.iter().chain(added).map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!("{method} {path} HTTP/1.1\r\n{}\r\n", lines.collect::<String>());
+    [head.as_bytes(), body].concat()
 }
 
 /// Sends bytes and reads the answer to them.

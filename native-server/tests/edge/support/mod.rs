@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that a test waits for; far more than it needs on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until something is so, looking again and again.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

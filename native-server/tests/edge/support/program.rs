@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 
@@ -37,7 +37,6 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 /// A server as a process; killed when it is dropped.
 pub(crate) struct Program {
     pub(crate) address: SocketAddr,
-    pub(crate) data: PathBuf,
     pub(crate) line: String,
     child: Child,
     out: BufReader<ChildStdout>,
@@ -46,20 +45,24 @@ pub(crate) struct Program {
 impl Program {
     /// A server with its data below a folder, on a free port.
     pub(crate) fn start(folder: &Path) -> Self {
-        Self::start_with(folder, "127.0.0.1:0", &[])
+        Self::start_on(folder, "127.0.0.1:0")
     }
 
-    /// The same on an address and with more arguments; returns when it listens.
-    pub(crate) fn start_with(folder: &Path, listen: &str, arguments: &[&str]) -> Self {
-        let mut server = command(SERVER, folder, &["--listen", listen, "--data-dir", "data", "--log", "warn"]);
-        let server = server.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = server.spawn().unwrap();
+    /// The same on an address; returns when it listens.
+    pub(crate) fn start_on(folder: &Path, listen: &str) -> Self {
+        let arguments = ["--listen", listen, "--data-dir", "data", "--log", "error"];
+        Self::listening(&mut command(SERVER, folder, &arguments))
+    }
+
+    /// A server by its whole command; returns when it listens.
+    pub(crate) fn listening(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next());
         let address = address.unwrap_or_else(|| panic!("the server said {line:?}")).parse().unwrap();
-        Self { address, data: folder.join("data"), line, child, out }
+        Self { address, line, child, out }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -77,11 +80,6 @@ impl Program {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
         (status, rest)
-    }
-
-    /// Whether it still runs.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 
     /// The most memory that it has occupied so far, in bytes, where the system tells it as Linux does.

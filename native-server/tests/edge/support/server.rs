@@ -20,7 +20,7 @@ pub(crate) struct Running {
     pub(crate) data: PathBuf,
     folder: TempDir,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<()>>,
+    task: JoinHandle<Result<()>>,
 }
 
 impl Running {
@@ -43,11 +43,11 @@ impl Running {
         let server = Server::open(settings).await.unwrap();
         let address = server.address().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(server.serve(async {
+        let task = tokio::spawn(server.serve(async {
             // A sender that was dropped stops it as well.
             let _ = stopped.await;
         }));
-        Self { address, data, folder, stop, served }
+        Self { address, data, folder, stop, task }
     }
 
     /// A client of the tenant without a name.
@@ -63,7 +63,7 @@ impl Running {
     /// Stops it as a signal would; the folder stays.
     pub(crate) async fn stop(self) -> TempDir {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.task.await.unwrap().unwrap();
         self.folder
     }
 
