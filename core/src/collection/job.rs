@@ -102,16 +102,6 @@ impl Job {
         self.input.blocks.iter().map(|(_, block)| block.live().count()).sum()
     }
 
-    /// How many dead points its segments had when it was taken: it leaves them behind.
-    pub fn dead_points(&self) -> usize {
-        self.input.segments.iter().map(|s| s.live.dead() as usize).sum()
-    }
-
-    /// The bytes of the segments that it merges; 0 for a seal.
-    pub fn segment_bytes(&self) -> usize {
-        self.input.segments.iter().map(|s| s.segment.byte_len()).sum()
-    }
-
     /// Does up to `budget` graph insertions.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! A collection in service: its writer behind a lock, its snapshot without one.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,11 +9,11 @@ use hyperspace_core::collection::{Collection, Scratch, SearchOutcome, SearchRequ
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
 
+use super::held;
 use super::options::CollectionStats;
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
+/// Buffers that searches reuse; as many as there ever were searches at once.
+static SCRATCHES: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
 
 /// A collection in service.
 ///
@@ -89,7 +88,10 @@ impl OpenCollection {
     /// As `Snapshot::search`.
     pub fn search(&self, request: &SearchRequest) -> Result<(Arc<Snapshot>, SearchOutcome)> {
         let view = self.snapshot();
-        let outcome = SCRATCH.with_borrow_mut(|scratch| view.search(request, scratch))?;
+        let mut scratch = held(&SCRATCHES).pop().unwrap_or_default();
+        let outcome = view.search(request, &mut scratch);
+        held(&SCRATCHES).push(scratch);
+        let outcome = outcome?;
         self.searches.fetch_add(1, Ordering::Relaxed);
         self.distances.fetch_add(outcome.distances, Ordering::Relaxed);
         Ok((view, outcome))

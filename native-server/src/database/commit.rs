@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use hyperspace_core::collection::{Applied, Collection, Prepared};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::types::Lsn;
 use tokio::sync::oneshot;
 
 use super::collection::OpenCollection;
@@ -24,18 +25,27 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// A write on its way to the device. Who drops it stops waiting; the write goes on.
 #[derive(Debug)]
-pub struct Ticket(Fate);
-
-#[derive(Debug)]
-enum Fate {
-    Known(Written),
-    Awaited(oneshot::Receiver<Result<Written>>),
+pub struct Ticket {
+    /// What is known already.
+    written: Written,
+    /// The records that are on their way.
+    awaited: Vec<oneshot::Receiver<Result<Written>>>,
 }
 
 impl Ticket {
-    /// A write that had nothing to do.
-    pub(super) const fn done(written: Written) -> Self {
-        Self(Fate::Known(written))
+    /// A write that had nothing to do; `newest` is the newest number in the log.
+    pub(super) fn done(newest: Lsn) -> Self {
+        Self { written: Written { sequence: newest.0, ..Written::default() }, awaited: Vec::new() }
+    }
+
+    /// A write of several records.
+    pub(super) fn all(tickets: Vec<Self>) -> Self {
+        let mut all = Self { written: Written::default(), awaited: Vec::new() };
+        for ticket in tickets {
+            all.written.add(&ticket.written);
+            all.awaited.extend(ticket.awaited);
+        }
+        all
     }
 
     /// Answers when the write is durable as asked, and visible.
@@ -44,10 +54,11 @@ impl Ticket {
     /// `LimitExceeded` when the disk is full, `NotFound` when the collection was deleted meanwhile: nothing was written.
     /// After `Unavailable` and `Closed` the write may be there or not.
     pub async fn wait(self) -> Result<Written> {
-        match self.0 {
-            Fate::Known(written) => Ok(written),
-            Fate::Awaited(answer) => answer.await.unwrap_or_else(|_| Err(gone())),
+        let mut written = self.written;
+        for answer in self.awaited {
+            written.add(&answer.await.unwrap_or_else(|_| Err(gone()))?);
         }
+        Ok(written)
     }
 
     /// The same for a thread that may block.
@@ -55,10 +66,11 @@ impl Ticket {
     /// # Errors
     /// As [`Ticket::wait`].
     pub fn wait_blocking(self) -> Result<Written> {
-        match self.0 {
-            Fate::Known(written) => Ok(written),
-            Fate::Awaited(answer) => answer.blocking_recv().unwrap_or_else(|_| Err(gone())),
+        let mut written = self.written;
+        for answer in self.awaited {
+            written.add(&answer.blocking_recv().unwrap_or_else(|_| Err(gone()))?);
         }
+        Ok(written)
     }
 }
 
@@ -71,6 +83,8 @@ fn gone() -> Error {
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     arrived: Condvar,
+    /// Bytes of the records that are not answered yet.
+    bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -87,9 +101,32 @@ struct Waiting {
     prepared: Prepared,
     strict: bool,
     answer: oneshot::Sender<Result<Written>>,
+    _weight: Weight,
+}
+
+/// What a record adds to the bytes of the queue, until it is dropped.
+#[derive(Debug)]
+struct Weight(usize, Arc<AtomicUsize>);
+
+impl Weight {
+    fn of(bytes: usize, sum: &Arc<AtomicUsize>) -> Self {
+        sum.fetch_add(bytes, Ordering::Relaxed);
+        Self(bytes, Arc::clone(sum))
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0, Ordering::Relaxed);
+    }
 }
 
 impl Queue {
+    /// Bytes of the records that are not answered yet.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Queues a write; the caller holds the lock of the collection's writer, so that the queue has its writes in order.
     ///
     /// # Errors
@@ -103,9 +140,10 @@ impl Queue {
         if state.failing {
             return Err(Error::unavailable("the write before this one failed: try again"));
         }
-        state.waiting.push_back(Waiting { collection: Arc::clone(collection), prepared, strict, answer });
+        let _weight = Weight::of(prepared.record().len(), &self.bytes);
+        state.waiting.push_back(Waiting { collection: Arc::clone(collection), prepared, strict, answer, _weight });
         self.arrived.notify_one();
-        Ok(Ticket(Fate::Awaited(awaited)))
+        Ok(Ticket { written: Written::default(), awaited: vec![awaited] })
     }
 
     /// Ends the log's thread once the queue is empty.
@@ -173,11 +211,15 @@ pub(super) fn start(database: &Arc<Database>) -> Result<JoinHandle<()>> {
 
 impl Database {
     fn commit(&self, group: Vec<Waiting>) {
-        let (group, dropped): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|waiting| waiting.collection.check().is_ok());
-        for Waiting { collection, answer, .. } in dropped {
-            let _ = answer.send(collection.check().map(|()| Written::default()));
+        let was_crowded = self.queue.bytes() > self.options.memtable_limit;
+        let mut kept = Vec::with_capacity(group.len());
+        for waiting in group {
+            match waiting.collection.check() {
+                Ok(()) => kept.push(waiting),
+                Err(error) => drop(waiting.answer.send(Err(error))),
+            }
         }
+        let group = kept;
         if let Err(error) = self.append(&group) {
             self.give_up(group, &error);
             return;
@@ -191,6 +233,10 @@ impl Database {
             self.count(published.as_ref().ok());
             // Who asked may have gone.
             let _ = answer.send(published.map(|applied| Written { sequence: prepared.lsn().0, applied }));
+        }
+        if was_crowded {
+            // Writers of any collection may have waited for room in the queue.
+            self.open_collections().iter().for_each(|collection| collection.tell());
         }
         self.shorten_log();
     }

@@ -222,7 +222,10 @@ impl Database {
             return Ok(None);
         }
         let flip = collection.read(|engine| engine.flip(&sealed));
-        self.replace_manifest(space, &flip.manifest)?;
+        if let Err(error) = self.replace_manifest(space, &flip.manifest) {
+            self.discard(collection, flip.added.as_deref());
+            return Err(error);
+        }
         collection.write(|engine| engine.install(sealed));
         for id in flip.dropped {
             let path = segment_file(space, id);
@@ -232,6 +235,16 @@ impl Database {
         }
         self.cut_log();
         Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
+    }
+
+    /// Gives the space of a segment back that no manifest names, as far as that is known.
+    fn discard(&self, collection: &OpenCollection, added: Option<&Segment>) {
+        let is_named = |id| collection.snapshot().segments().iter().any(|s| s.segment.id() == id);
+        let Some(id) = added.map(Segment::id).filter(|&id| self.state() == State::Ready && !is_named(id)) else {
+            return;
+        };
+        // What cannot be removed now is swept when the database is opened again.
+        let _ = self.disk.remove(&segment_file(collection.space(), id));
     }
 
     /// Removes the log files whose records are all in segments, and sees to it that long logs become shorter.

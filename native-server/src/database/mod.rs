@@ -28,7 +28,7 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::types::{SpaceId, Tenant};
 
-use crate::disk::{DirectoryLock, Disk, LocalDisk, failed};
+use crate::disk::{DirectoryLock, Disk, LocalDisk};
 use crate::store::catalog::Catalog;
 use crate::store::files::{self, SNAPSHOTS, Unreplaced};
 use crate::store::log::Log;
@@ -211,6 +211,9 @@ impl Database {
         if *state == State::Ready {
             tracing::error!(reason = reason.message(), "the database is read-only until it is opened again");
             *state = State::ReadOnly(reason.message().to_owned());
+            drop(state);
+            // Who waits for room, or for a write, waits in vain.
+            self.open_collections().iter().for_each(|collection| collection.tell());
         }
     }
 
@@ -286,7 +289,8 @@ fn random_u64() -> Result<u64> {
 
 /// Bytes of the files below a directory, snapshots aside.
 fn bytes_below(disk: &dyn Disk, directory: &Path) -> u64 {
-    let entries = disk.list(directory).map_err(|error| failed("listing", directory, error)).unwrap_or_default();
+    // A figure is not worth an error: what cannot be listed is not counted.
+    let entries = disk.list(directory).unwrap_or_default();
     let below = entries.iter().filter(|entry| entry.is_directory && entry.name != SNAPSHOTS);
     let below: u64 = below.map(|entry| bytes_below(disk, &directory.join(&entry.name))).sum();
     below + entries.iter().map(|entry| entry.len).sum::<u64>()

@@ -79,6 +79,16 @@ pub struct Written {
     pub applied: Applied,
 }
 
+impl Written {
+    /// Adds what a later record of the same write did.
+    pub(super) fn add(&mut self, later: &Self) {
+        self.sequence = self.sequence.max(later.sequence);
+        self.applied.upserted += later.applied.upserted;
+        self.applied.deleted += later.applied.deleted;
+        self.applied.superseded += later.applied.superseded;
+    }
+}
+
 /// What to delete.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
@@ -101,16 +111,16 @@ pub struct SnapshotReport {
     pub files: u64,
 }
 
-/// What a vacuum did.
+/// What became of a collection's segments during a vacuum, whoever did it: background merges count too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VacuumReport {
-    /// How often segments were written anew.
+    /// Segments that are gone.
     pub segments_rewritten: u64,
-    /// Dead points that are gone from them.
+    /// Points that were dead in them.
     pub points_dropped: u64,
-    /// Bytes of these segments before.
+    /// Their bytes.
     pub bytes_before: u64,
-    /// Bytes of what they became.
+    /// Bytes of the segments that came.
     pub bytes_after: u64,
 }
 

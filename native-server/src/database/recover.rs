@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use hyperspace_core::collection::Collection;
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
@@ -50,19 +50,21 @@ impl Database {
                 Recovering { tenant, name: owned.name.clone(), state: state.map_err(|e| of(&owned.name, &e)) },
             );
         }
-        let replayed = replay(&*disk, catalog.writer, |records| apply(&mut spaces, records))?;
-        let state = match &replayed.damage {
-            None => State::Ready,
-            Some(damage) => {
-                tracing::error!(reason = damage.message(), "the log is damaged: the database is read-only");
-                State::ReadOnly(damage.message().to_owned())
-            }
+        let mut replayed = replay(&*disk, catalog.database, |records| apply(&mut spaces, records))?;
+        let started = match replayed.obstacle.take() {
+            Some(obstacle) => Err(obstacle),
+            None => sweep(&*disk, &catalog, &spaces)
+                .and_then(|()| Log::start(Arc::clone(&disk), catalog.database, replayed, options.bytes_of_log_file())),
         };
-        let mut log = None;
-        if state == State::Ready {
-            sweep(&*disk, &catalog, &spaces)?;
-            log = Some(Log::start(Arc::clone(&disk), catalog.writer, replayed, options.bytes_of_log_file())?);
-        }
+        let (log, state) = match started {
+            Ok(log) => (Some(log), State::Ready),
+            // What is there can be searched all the same.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupted | ErrorKind::LimitExceeded) => {
+                tracing::error!(reason = error.message(), "the database is read-only until it is opened again");
+                (None, State::ReadOnly(error.message().to_owned()))
+            }
+            Err(error) => return Err(error),
+        };
         let engines = spaces.values().filter_map(|recovering| recovering.state.as_ref().ok());
         let newest_hlc = engines.map(Collection::newest_hlc).max().unwrap_or(0).max(catalog.newest_hlc);
         let database = Self {
@@ -124,8 +126,15 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
         disk.create_directory(directory).map_err(|error| failed("making", directory, error))?;
     }
     match disk.read(path) {
-        Ok(bytes) => Catalog::decode(&bytes)
-            .map_err(|error| Error::new(error.kind(), format!("file {CATALOG}: {}", error.message()))),
+        Ok(bytes) => {
+            let mut catalog = Catalog::decode(&bytes).map_err(|e| in_file(path, &e))?;
+            if catalog.writer == 0 {
+                // A snapshot, opened for the first time: from here on it goes its own way.
+                catalog.writer = random_u64()?;
+                files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
+            }
+            Ok(catalog)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             for directory in [SPACES, LOG].map(Path::new) {
                 let found = disk.list(directory).map_err(|error| failed("listing", directory, error))?;
@@ -137,7 +146,7 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
                     )));
                 }
             }
-            let catalog = Catalog { writer: random_u64()?, ..Catalog::default() };
+            let catalog = Catalog { database: random_u64()?, writer: random_u64()?, ..Catalog::default() };
             files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
             Ok(catalog)
         }
@@ -187,11 +196,10 @@ fn sweep(disk: &dyn Disk, catalog: &Catalog, spaces: &BTreeMap<SpaceId, Recoveri
         disk.sync_directory(&directory).map_err(|error| failed("syncing", &directory, error))?;
     }
     let list = |directory: &Path| disk.list(directory).map_err(|error| failed("listing", directory, error));
-    for entry in list(root)?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
-        remove(disk, &root.join(entry.name), entry.is_directory)?;
-    }
-    for entry in list(Path::new(SNAPSHOTS))?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
-        remove(disk, &Path::new(SNAPSHOTS).join(entry.name), entry.is_directory)?;
+    for directory in [root, Path::new(LOG), Path::new(SNAPSHOTS)] {
+        for entry in list(directory)?.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)) {
+            remove(disk, &directory.join(entry.name), entry.is_directory)?;
+        }
     }
     let known: BTreeMap<String, SpaceId> = catalog.spaces.keys().map(|&space| (space_name(space), space)).collect();
     for entry in list(Path::new(SPACES))? {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyperspace_core::collection::Urgency;
-use hyperspace_core::error::Result;
+use hyperspace_core::collection::{LiveSegment, Snapshot, Urgency};
+use hyperspace_core::error::{Error, Result};
 use hyperspace_core::segment::Manifest;
 use hyperspace_core::types::{SegmentId, SpaceId};
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use super::collection::OpenCollection;
 use super::options::{SnapshotReport, VacuumReport};
 use super::{Database, Entry, held, read, write};
 use crate::disk::failed;
+use crate::store::catalog::Catalog;
 use crate::store::files::{
     self, CATALOG, LOG, MANIFEST, SNAPSHOTS, SPACES, UNFINISHED, log_file, manifest_file, segment_file, space_directory,
 };
@@ -41,7 +42,9 @@ impl Database {
         match copied {
             Ok((bytes, files)) => Ok(SnapshotReport { name, path: self.disk.location(&place), bytes, files }),
             Err(error) => {
-                let _ = self.disk.remove_directory(&unfinished);
+                for left_over in [&unfinished, &place] {
+                    let _ = self.disk.remove_directory(left_over);
+                }
                 Err(error)
             }
         }
@@ -65,14 +68,18 @@ impl Database {
         for entry in read(&self.spaces).values() {
             match entry {
                 Entry::Open(collection) => spaces.push(collection.space()),
-                Entry::Damaged(_, error) => return Err(error.clone()),
+                // Not which: it may be another tenant's.
+                Entry::Damaged(..) => {
+                    return Err(Error::corrupted("a collection is damaged: nothing can be copied whole"));
+                }
             }
         }
         for space in spaces {
             self.copy_space(space, target)?;
         }
         self.sync(&target.join(SPACES))?;
-        let catalog = held(&self.catalog).encode();
+        // Opened as a database of its own it may not write under this one's name.
+        let catalog = Catalog { writer: 0, reserved: 0, ..held(&self.catalog).clone() }.encode();
         files::replace(&*self.disk, &target.join(CATALOG), &catalog).map_err(|failure| failure.error)?;
         self.sync(Path::new(SNAPSHOTS))?;
         let (mut bytes, mut count) = (0, 0);
@@ -120,31 +127,44 @@ impl Database {
     /// # Errors
     /// `LimitExceeded` when the disk has no room for the new segments beside the old ones.
     pub fn vacuum(&self, collection: &Arc<OpenCollection>) -> Result<VacuumReport> {
-        let mut report = VacuumReport::default();
-        // Points that die meanwhile may make more work; what was there at the start takes at most one round each.
-        let mut rounds = 2 * collection.snapshot().segments().len() + 2;
+        self.check_writable()?;
+        collection.check()?;
+        // Points that died in memory are dropped by sealing it, once: those that come meanwhile are not waited for.
+        if let Some(job) = collection.read(|engine| engine.next_seal(Urgency::Reclaim)) {
+            self.run(collection, job)?;
+        }
+        let before = collection.snapshot();
+        // Points that die meanwhile may make more work; what was there at the start takes at most two rounds each.
+        let mut rounds = 2 * before.segments().len();
         while rounds > 0 {
             collection.check()?;
             self.check_writable()?;
-            let (job, others) = collection.read(|engine| (engine.next_job(Urgency::Reclaim), engine.job_is_out()));
+            let (job, others) = collection.read(|engine| (engine.next_merge(Urgency::Reclaim), engine.job_is_out()));
             match job {
                 Some(job) => {
-                    let (dead, before) = (job.dead_points() as u64, job.segment_bytes() as u64);
-                    if let Some(after) = self.run(collection, job)?.filter(|_| before > 0) {
-                        report.segments_rewritten += 1;
-                        report.points_dropped += dead;
-                        report.bytes_before += before;
-                        report.bytes_after += after as u64;
-                    }
+                    self.run(collection, job)?;
                     rounds -= 1;
                 }
                 None if others => {
-                    let is_over = || self.check_writable().is_err() || collection.read(|engine| !engine.job_is_out());
-                    collection.wait_until(None, is_over);
+                    let has_work =
+                        || collection.read(|engine| engine.merge_is_due(Urgency::Reclaim) || !engine.job_is_out());
+                    collection.wait_until(None, || self.check_writable().is_err() || has_work());
                 }
                 None => break,
             }
         }
-        Ok(report)
+        let after = collection.snapshot();
+        let missing_in = |view: &Snapshot, other: &Snapshot| -> Vec<LiveSegment> {
+            let is_there = |s: &&LiveSegment| other.segments().iter().any(|o| o.segment.id() == s.segment.id());
+            view.segments().iter().filter(|s| !is_there(s)).cloned().collect()
+        };
+        let (gone, came) = (missing_in(&before, &after), missing_in(&after, &before));
+        let bytes = |segments: &[LiveSegment]| segments.iter().map(|s| s.segment.byte_len() as u64).sum();
+        Ok(VacuumReport {
+            segments_rewritten: gone.len() as u64,
+            points_dropped: gone.iter().map(|s| u64::from(s.live.dead())).sum(),
+            bytes_before: bytes(&gone),
+            bytes_after: bytes(&came),
+        })
     }
 }

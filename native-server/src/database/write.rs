@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use hyperspace_core::collection::{Collection, Prepared, UpsertBatch};
+use hyperspace_core::collection::{Collection, MAX_BATCH, Prepared, UpsertBatch};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::metadata::Metadata;
@@ -13,7 +13,7 @@ use hyperspace_core::types::PointId;
 
 use super::collection::OpenCollection;
 use super::commit::Ticket;
-use super::options::{Which, Written};
+use super::options::Which;
 use super::{Database, held, now_ms};
 
 /// How many stamps are reserved at a time: one replaced catalog for a million writes.
@@ -39,7 +39,8 @@ impl Database {
     }
 
     /// Deletes points. By filter: those that match once all writes before it are visible; later ones wait, or one that
-    /// makes a point match no longer could come between the look and the delete.
+    /// makes a point match no longer could come between the look and the delete. Many points go in several records, of
+    /// which a crash before the answer may leave the first ones.
     ///
     /// # Errors
     /// As [`Database::upsert`], but for the batch.
@@ -49,6 +50,7 @@ impl Database {
         which: Which<'_>,
         durability: Option<Durability>,
     ) -> Result<Ticket> {
+        // Not for room: deletes make some.
         self.check_writable()?;
         let _turn = held(&collection.turn);
         let matching;
@@ -60,9 +62,16 @@ impl Database {
                 &matching
             }
         };
-        self.submit(collection, durability, ids.len(), |engine, stamper| {
-            engine.prepare_delete(ids, stamper, now_ms(), None)
-        })
+        let delete = |ids: &[PointId]| {
+            self.submit(collection, durability, ids.len(), |engine, stamper| {
+                engine.prepare_delete(ids, stamper, now_ms(), None)
+            })
+        };
+        if ids.len() <= MAX_BATCH {
+            return delete(ids);
+        }
+        let records = ids.chunks(MAX_BATCH).map(|ids| self.wait_for_room(collection).and_then(|()| delete(ids)));
+        records.collect::<Result<_>>().map(Ticket::all)
     }
 
     /// Replaces the metadata of those points that exist.
@@ -111,7 +120,7 @@ impl Database {
             if strict {
                 self.sync_log()?;
             }
-            Ok(Ticket::done(Written { sequence: newest.0, ..Written::default() }))
+            Ok(Ticket::done(newest))
         })
     }
 
@@ -140,10 +149,11 @@ impl Database {
         self.check_writable()?;
         let (limit, log_limit) = (self.options.memtable_limit, self.options.log_limit.saturating_mul(2));
         let has_room = || {
-            let memory_has = collection.unsealed_bytes() <= limit;
-            if !memory_has {
+            let memtable_has = collection.unsealed_bytes() <= limit;
+            if !memtable_has {
                 self.ask_for_seal(collection);
             }
+            let memory_has = memtable_has && self.queue.bytes() <= limit;
             // What a damaged collection still needs cannot be cut, and must not keep all others from writing.
             let log_has = self.log_bytes.load(Ordering::Relaxed) <= log_limit || self.is_any_damaged();
             if !log_has {

@@ -33,7 +33,7 @@ impl LocalDisk {
     /// `Unavailable` when another process holds it; else what the file system says.
     pub fn open(root: &Path) -> Result<(Self, DirectoryLock)> {
         let at = |what: &'static str| move |error| failed(what, root, error);
-        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at("making the data directory"))?;
+        make(root).map_err(at("making the data directory"))?;
         let root = root.canonicalize().map_err(at("opening the data directory"))?;
         let lock = options().write(true).create(true).truncate(false).open(root.join(LOCK));
         let lock = lock.map_err(at("opening the lock file in"))?;
@@ -50,6 +50,17 @@ impl LocalDisk {
     fn path(&self, relative: &Path) -> PathBuf {
         self.root.join(relative)
     }
+}
+
+/// Makes a directory and those above it, durably.
+fn make(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn options() -> OpenOptions {
@@ -113,12 +124,6 @@ impl Disk for LocalDisk {
     fn create(&self, file: &Path) -> io::Result<Box<dyn File>> {
         let file = options().write(true).create(true).truncate(true).open(self.path(file))?;
         Ok(Box::new(LocalFile(file)))
-    }
-
-    fn truncate(&self, file: &Path, len: u64) -> io::Result<()> {
-        let file = options().write(true).open(self.path(file))?;
-        file.set_len(len)?;
-        file.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -46,9 +46,6 @@ pub trait Disk: Debug + Send + Sync {
     /// Makes a new file, or empties one of that name. It lasts once it and its directory are synced.
     fn create(&self, file: &Path) -> io::Result<Box<dyn File>>;
 
-    /// Cuts a file to its first `len` bytes, durably. On failure it has the old length or the new one.
-    fn truncate(&self, file: &Path, len: u64) -> io::Result<()>;
-
     /// Puts a file in the place of another, in one step. Lasts once the directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -86,9 +83,6 @@ pub(crate) fn failed(what: &str, path: &Path, error: io::Error) -> Error {
             Error::limit_exceeded(format!("the disk is full: {message}"))
         }
         io::ErrorKind::NotFound => Error::corrupted(message),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::new(hyperspace_core::error::ErrorKind::PermissionDenied, message)
-        }
         _ => Error::unavailable(message),
     }
 }

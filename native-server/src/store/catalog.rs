@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic u32 "HSCT" | version u32 | crc32c u32 | len u32 | body
-//! body: writer u64 | newest hlc u64 | reserved u64 | count u32 | entries
+//! body: database u64 | writer u64 | newest hlc u64 | reserved u64 | count u32 | entries
 //! entry: space u64 | tenant len u8 | tenant | name len u8 | name
 //! ```
 //! It is replaced as a whole. A space that it does not name does not exist, whatever files there are.
@@ -19,7 +19,10 @@ const VERSION: u32 = 1;
 /// Everything that is true of a database as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
-    /// Who writes here: the part of every stamp that tells this database from all others.
+    /// Whose log this is. It goes along with every copy, and nobody is told.
+    pub(crate) database: u64,
+    /// Who writes here: the part of every stamp that tells this database from all others; 0 in a snapshot, of which
+    /// each copy that is opened becomes a writer of its own.
     pub(crate) writer: u64,
     /// At least the newest logical time that was given when this was written.
     pub(crate) newest_hlc: u64,
@@ -39,6 +42,7 @@ pub(crate) struct Owned {
 impl Catalog {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
+        body.put_u64(self.database);
         body.put_u64(self.writer);
         body.put_u64(self.newest_hlc);
         body.put_u64(self.reserved);
@@ -80,8 +84,8 @@ impl Catalog {
             return Err(Error::corrupted("a catalog does not match its checksum"));
         }
         let mut reader = Reader::new(body);
-        let (writer, newest_hlc) = (reader.u64("a writer")?, reader.u64("a time")?);
-        let reserved = reader.u64("a reservation")?;
+        let (database, writer) = (reader.u64("a database")?, reader.u64("a writer")?);
+        let (newest_hlc, reserved) = (reader.u64("a time")?, reader.u64("a reservation")?);
         let mut spaces = BTreeMap::new();
         for _ in 0..reader.u32("a number of spaces")? {
             let space = SpaceId(reader.u64("a space")?);
@@ -92,7 +96,7 @@ impl Catalog {
             }
         }
         reader.finish("the spaces of a catalog")?;
-        Ok(Self { writer, newest_hlc, reserved, spaces })
+        Ok(Self { database, writer, newest_hlc, reserved, spaces })
     }
 }
 
@@ -112,7 +116,8 @@ mod tests {
     fn a_catalog_reads_back_and_every_flipped_bit_or_cut_is_noticed() {
         let owned = |tenant: &str, name: &str| Owned { tenant: tenant.into(), name: name.into() };
         let spaces = [(SpaceId(1), owned("a", "b_c")), (SpaceId(u64::MAX), owned("a_b", "c"))];
-        let catalog = Catalog { writer: 7, newest_hlc: 8, reserved: 9, spaces: spaces.into_iter().collect() };
+        let spaces = spaces.into_iter().collect();
+        let catalog = Catalog { database: 6, writer: 7, newest_hlc: 8, reserved: 9, spaces };
         let bytes = catalog.encode();
         assert_eq!(Catalog::decode(&bytes).unwrap(), catalog);
         for cut in 0..bytes.len() {

@@ -11,7 +11,7 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{Lsn, SpaceId};
 
 use super::files::{LOG, Unreplaced, log_file};
-use super::frame::{Body, FILE_HEADER, encode_file_header, encode_frame};
+use super::frame::{Body, FILE_HEADER, Salt, encode_file_header, encode_frame};
 use super::replay::Replayed;
 use crate::disk::{Disk, File, failed};
 
@@ -40,6 +40,7 @@ pub(crate) struct ClosedFile {
 #[derive(Debug)]
 struct OpenFile {
     number: u64,
+    salt: Salt,
     path: PathBuf,
     file: Box<dyn File>,
     len: u64,
@@ -50,7 +51,7 @@ struct OpenFile {
 #[derive(Debug)]
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
-    writer: u64,
+    database: u64,
     older: VecDeque<ClosedFile>,
     current: OpenFile,
     next_seq: u64,
@@ -64,12 +65,12 @@ pub(crate) struct Log {
 
 impl Log {
     /// Goes on behind what was replayed, in a new file.
-    pub(crate) fn start(disk: Arc<dyn Disk>, writer: u64, replayed: Replayed, file_bytes: u64) -> Result<Self> {
+    pub(crate) fn start(disk: Arc<dyn Disk>, database: u64, replayed: Replayed, file_bytes: u64) -> Result<Self> {
         let current =
-            begin(&*disk, writer, replayed.next_number, replayed.next_seq).map_err(|failure| failure.error)?;
+            begin(&*disk, database, replayed.next_number, replayed.next_seq).map_err(|failure| failure.error)?;
         Ok(Self {
             disk,
-            writer,
+            database,
             older: replayed.files.into(),
             current,
             next_seq: replayed.next_seq,
@@ -92,7 +93,7 @@ impl Log {
         }
         let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.record.len() + 64).sum());
         for (seq, entry) in (self.next_seq..).zip(entries) {
-            encode_frame(&mut bytes, seq, self.durable, Body::Record(entry.space, entry.record));
+            encode_frame(&mut bytes, self.current.salt, seq, self.durable, Body::Record(entry.space, entry.record));
         }
         self.write(&bytes)?;
         self.next_seq += entries.len() as u64;
@@ -126,7 +127,7 @@ impl Log {
         if self.current.len == FILE_HEADER as u64 {
             return Ok(());
         }
-        let next = begin(&*self.disk, self.writer, self.current.number + 1, self.next_seq);
+        let next = begin(&*self.disk, self.database, self.current.number + 1, self.next_seq);
         let next =
             next.map_err(|Unreplaced { error, doubtful }| if doubtful { self.break_off(&error) } else { error })?;
         let OpenFile { number, len, holds, .. } = std::mem::replace(&mut self.current, next);
@@ -139,9 +140,16 @@ impl Log {
     pub(crate) fn cut(&mut self, covered: impl Fn(SpaceId) -> Option<Lsn>) -> Result<()> {
         let is_spent =
             |holds: &Holds| holds.iter().all(|(&space, &newest)| covered(space).is_none_or(|sealed| sealed >= newest));
-        if self.current.len >= WORTH_ENDING && is_spent(&self.current.holds) {
+        // Removed first: on a full disk there is no room for another file before.
+        self.remove_spent(is_spent)?;
+        if self.older.is_empty() && self.current.len >= WORTH_ENDING && is_spent(&self.current.holds) {
             self.rotate()?;
+            self.remove_spent(is_spent)?;
         }
+        Ok(())
+    }
+
+    fn remove_spent(&mut self, is_spent: impl Fn(&Holds) -> bool) -> Result<()> {
         while let Some(front) = self.older.front().filter(|front| is_spent(&front.holds)) {
             let path = log_file(front.number);
             let removed = self.disk.remove(&path);
@@ -164,7 +172,7 @@ impl Log {
     pub(crate) fn close(&mut self) -> Result<()> {
         self.sync()?;
         let mut bytes = Vec::new();
-        encode_frame(&mut bytes, self.next_seq, self.durable, Body::End);
+        encode_frame(&mut bytes, self.current.salt, self.next_seq, self.durable, Body::End);
         self.write(&bytes)?;
         self.next_seq += 1;
         self.sync()
@@ -205,7 +213,9 @@ impl Log {
             return Ok(());
         };
         let error = failed("appending to", &self.current.path, error);
-        let is_gone = self.current.file.take_back(self.current.len).is_ok();
+        // Synced as well: a power loss must not bring back what is answered with "nothing was written".
+        let file = &mut self.current.file;
+        let is_gone = file.take_back(self.current.len).and_then(|()| file.sync()).is_ok();
         Err(if is_gone { error } else { self.break_off(&error) })
     }
 
@@ -219,9 +229,9 @@ impl Log {
 
 /// Begins a file. When that fails and it may still be found, no record must go into the file before it: the two would
 /// not agree about where they meet.
-fn begin(disk: &dyn Disk, writer: u64, number: u64, first_seq: u64) -> std::result::Result<OpenFile, Unreplaced> {
+fn begin(disk: &dyn Disk, database: u64, number: u64, first_seq: u64) -> std::result::Result<OpenFile, Unreplaced> {
     let path = log_file(number);
-    let header = encode_file_header(writer, first_seq);
+    let header = encode_file_header(database, first_seq);
     let begun = disk.create(&path).and_then(|mut file| {
         file.append(&header)?;
         file.sync()?;
@@ -229,7 +239,14 @@ fn begin(disk: &dyn Disk, writer: u64, number: u64, first_seq: u64) -> std::resu
         Ok(file)
     });
     match begun {
-        Ok(file) => Ok(OpenFile { number, path, file, len: header.len() as u64, holds: Holds::new() }),
+        Ok(file) => Ok(OpenFile {
+            number,
+            salt: Salt::of(database, number),
+            path,
+            file,
+            len: header.len() as u64,
+            holds: Holds::new(),
+        }),
         Err(error) => {
             let removed = disk.remove(&path).and_then(|()| disk.sync_directory(Path::new(LOG)));
             Err(Unreplaced { error: failed("beginning", &path, error), doubtful: removed.is_err() })

@@ -11,8 +11,8 @@ use hyperspace_core::bytes::Reader;
 use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::types::{Lsn, SpaceId};
 
-use super::files::{LOG, log_file, log_number};
-use super::frame::{Body, FILE_HEADER, Frame, decode_file_header, decode_frame};
+use super::files::{LOG, log_file, log_number, replace};
+use super::frame::{Body, FILE_HEADER, Frame, Salt, decode_file_header, decode_frame};
 use super::log::{ClosedFile, Holds};
 use crate::disk::{Disk, failed};
 
@@ -28,15 +28,15 @@ pub(crate) struct Replayed {
     pub(crate) next_seq: u64,
     /// The number of the next file.
     pub(crate) next_number: u64,
-    /// The first acknowledged frame that cannot be read.
-    pub(crate) damage: Option<Error>,
+    /// Why the log cannot be gone on with: an acknowledged frame cannot be read, or the disk has no room.
+    pub(crate) obstacle: Option<Error>,
 }
 
 /// Reads all files, hands their records on file by file, and cuts a torn tail off.
 ///
 /// # Errors
 /// What the disk says; `Corrupted` when a file is of another database; `Unsupported` for a later version.
-pub(crate) fn replay(disk: &dyn Disk, writer: u64, mut apply: impl FnMut(&Records<'_>)) -> Result<Replayed> {
+pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Records<'_>)) -> Result<Replayed> {
     let listed = disk.list(Path::new(LOG)).map_err(|error| failed("listing", Path::new(LOG), error))?;
     let mut numbers: Vec<u64> = listed.iter().filter_map(|entry| log_number(&entry.name)).collect();
     numbers.sort_unstable();
@@ -44,23 +44,25 @@ pub(crate) fn replay(disk: &dyn Disk, writer: u64, mut apply: impl FnMut(&Record
         files: Vec::new(),
         next_seq: 1,
         next_number: numbers.last().map_or(1, |last| last + 1),
-        damage: None,
+        obstacle: None,
     };
     for (at, &number) in numbers.iter().enumerate() {
         let path = log_file(number);
         let bytes = disk.read(&path).map_err(|error| failed("reading", &path, error))?;
         let mut reading = FileReading {
             bytes: &bytes,
+            salt: Salt::of(database, number),
+            ended: false,
             is_last: at + 1 == numbers.len(),
             records: Records::new(),
             holds: Holds::new(),
         };
         let expected = (at > 0).then_some(replayed.next_seq);
-        let tail = reading.run(writer, expected, &mut replayed).map_err(|e| in_file(&path, &e))?;
+        let tail = reading.run(database, expected, &mut replayed).map_err(|e| in_file(&path, &e))?;
         if let Some(Tail { at: whole, damage }) = tail {
             match damage {
-                Some(error) => replayed.damage = replayed.damage.take().or_else(|| Some(in_file(&path, &error))),
-                None if whole < FILE_HEADER => {
+                Some(error) => replayed.obstacle = replayed.obstacle.take().or_else(|| Some(in_file(&path, &error))),
+                None if whole < FILE_HEADER && replayed.obstacle.is_none() => {
                     // Never got as far as its first frame. Were it back behind a later file, it would look like damage.
                     let removed = disk.remove(&path).and_then(|()| disk.sync_directory(Path::new(LOG)));
                     removed.map_err(|error| failed("removing", &path, error))?;
@@ -69,11 +71,15 @@ pub(crate) fn replay(disk: &dyn Disk, writer: u64, mut apply: impl FnMut(&Record
                 None => reading.bytes = &bytes[..whole],
             }
         }
-        let len = reading.bytes.len() as u64;
-        if reading.is_last && replayed.damage.is_none() {
-            // Cuts the tail, and makes durable what a process that died had appended and not synced.
-            disk.truncate(&path, len).map_err(|error| failed("cutting the tail of", &path, error))?;
+        if reading.is_last && !reading.ended && replayed.obstacle.is_none() {
+            // Whoever wrote it died, or failed to sync it. What was read may be in the system's memory only, in pages that
+            // it calls clean and never writes: so it goes into a new file, without its tail.
+            match replace(disk, &path, reading.bytes).map_err(|failure| failure.error) {
+                Err(error) if error.kind() == ErrorKind::LimitExceeded => replayed.obstacle = Some(error),
+                outcome => outcome?,
+            }
         }
+        let len = reading.bytes.len() as u64;
         apply(&reading.records);
         replayed.files.push(ClosedFile { number, len, holds: reading.holds });
     }
@@ -92,6 +98,9 @@ struct Tail {
 
 struct FileReading<'a> {
     bytes: &'a [u8],
+    salt: Salt,
+    /// Whether the last frame says that the log was closed in order.
+    ended: bool,
     is_last: bool,
     records: Records<'a>,
     holds: Holds,
@@ -99,13 +108,11 @@ struct FileReading<'a> {
 
 impl<'a> FileReading<'a> {
     /// Reads the file; says where the first frame is that cannot be read.
-    fn run(&mut self, writer: u64, expected: Option<u64>, replayed: &mut Replayed) -> Result<Option<Tail>> {
+    fn run(&mut self, database: u64, expected: Option<u64>, replayed: &mut Replayed) -> Result<Option<Tail>> {
         let mut first_tail = None;
         match decode_file_header(self.bytes) {
-            Ok((owner, _)) if owner != writer => {
-                return Err(Error::corrupted(format!(
-                    "it was written by {owner:016x}, this database is {writer:016x}"
-                )));
+            Ok((owner, _)) if owner != database => {
+                return Err(Error::corrupted(format!("it is of database {owner:016x}, this one is {database:016x}")));
             }
             Ok((_, first)) => {
                 if let Some(expected) = expected.filter(|&expected| expected != first) {
@@ -119,7 +126,7 @@ impl<'a> FileReading<'a> {
         }
         let mut at = if first_tail.as_ref().is_some_and(|tail| tail.at < FILE_HEADER) { 0 } else { FILE_HEADER };
         while at < self.bytes.len() {
-            match decode_frame(&self.bytes[at..]) {
+            match decode_frame(&self.bytes[at..], self.salt) {
                 Ok(frame) if at > 0 && frame.seq == replayed.next_seq => {
                     at += self.take(frame, replayed)?;
                 }
@@ -143,6 +150,7 @@ impl<'a> FileReading<'a> {
             self.holds.insert(space, lsn_of(record)?);
             self.records.entry(space).or_default().push(record);
         }
+        self.ended = frame.body == Body::End;
         replayed.next_seq = frame.seq + 1;
         Ok(frame.len)
     }
@@ -150,7 +158,9 @@ impl<'a> FileReading<'a> {
     /// Judges what cannot be read at `at`, where frame `expected` should be.
     fn tail(&self, at: usize, expected: u64, error: &Error) -> Tail {
         let knew = |from: usize| self.frames_behind(from, expected).any(|(_, frame)| frame.durable >= expected);
-        let was_durable = !self.is_last || knew(at);
+        // The header is synced before any frame is written, so what stands behind a bad one was there.
+        let lost_its_header = at < FILE_HEADER && self.bytes.len() > FILE_HEADER;
+        let was_durable = !self.is_last || lost_its_header || knew(at);
         let damage = was_durable.then(|| {
             Error::corrupted(format!(
                 "frame {expected} at offset {at} was written and cannot be read: {}",
@@ -167,22 +177,12 @@ impl<'a> FileReading<'a> {
 
     /// All frames behind `at` that can be read, wherever they begin.
     fn frames_behind(&self, at: usize, expected: u64) -> impl Iterator<Item = (usize, Frame<'a>)> {
-        let bytes = self.bytes;
+        let (bytes, salt) = (self.bytes, self.salt);
         (at + 1..bytes.len()).filter_map(move |at| {
-            let frame = decode_plausible(&bytes[at..], expected)?;
-            Some((at, frame))
+            let frame = decode_frame(&bytes[at..], salt).ok()?;
+            (frame.seq >= expected && frame.durable < frame.seq).then_some((at, frame))
         })
     }
-}
-
-/// Reads a frame that may begin anywhere; looks at its numbers first, because a checksum costs a walk over all bytes.
-fn decode_plausible(bytes: &[u8], expected: u64) -> Option<Frame<'_>> {
-    let mut reader = Reader::new(bytes);
-    let len = reader.u32("").ok()? as usize;
-    reader.u32("").ok()?;
-    let (seq, durable) = (reader.u64("").ok()?, reader.u64("").ok()?);
-    let fits = len <= bytes.len() && seq >= expected && seq - expected < 1 << 32 && durable < seq;
-    if fits { decode_frame(bytes).ok() } else { None }
 }
 
 /// The number of a record as the engine encoded it: behind its length and checksum.

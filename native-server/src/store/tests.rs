@@ -11,11 +11,12 @@ use hyperspace_core::log::{RequestId, encode_writes};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
 
 use super::files::{LOG, log_file};
+use super::frame::{Body, Salt, encode_frame};
 use super::log::{Log, LogEntry};
 use super::replay::{Replayed, replay};
 use crate::disk::{DirectoryLock, Disk, LocalDisk};
 
-const WRITER: u64 = 77;
+const DATABASE: u64 = 77;
 
 /// A directory with a log, and what it must give back.
 struct World {
@@ -34,13 +35,13 @@ impl World {
 
     fn start(&self, file_bytes: u64) -> Log {
         let (replayed, _) = self.replay();
-        Log::start(Arc::clone(&self.disk), WRITER, replayed, file_bytes).unwrap()
+        Log::start(Arc::clone(&self.disk), DATABASE, replayed, file_bytes).unwrap()
     }
 
     /// What is found, and the records in order.
     fn replay(&self) -> (Replayed, Vec<(SpaceId, Vec<u8>)>) {
         let mut found = Vec::new();
-        let replayed = replay(&*self.disk, WRITER, |records| {
+        let replayed = replay(&*self.disk, DATABASE, |records| {
             let mut spaces: Vec<_> = records.iter().collect();
             spaces.sort_by_key(|(space, _)| **space);
             for (space, records) in spaces {
@@ -90,7 +91,7 @@ fn what_was_appended_is_replayed_over_rotations_and_restarts() {
         log.close().unwrap();
     }
     let (replayed, found) = world.replay();
-    assert!(replayed.damage.is_none());
+    assert!(replayed.obstacle.is_none());
     assert!(replayed.files.len() > 4, "{} files", replayed.files.len());
     assert_eq!(lsns(&found), (1..40).collect::<Vec<_>>());
     assert!(replayed.files.iter().any(|file| file.holds.get(&SpaceId(1)) == Some(&Lsn(39))));
@@ -129,7 +130,7 @@ fn a_tail_that_was_never_durable_is_cut_whatever_a_crash_made_of_it() {
         world.put(1, &image);
         let (replayed, found) = world.replay();
         let found = lsns(&found);
-        assert!(replayed.damage.is_none(), "round {round}: {:?}", replayed.damage);
+        assert!(replayed.obstacle.is_none(), "round {round}: {:?}", replayed.obstacle);
         assert!((6..=15).contains(&found.len()), "round {round}: {found:?}");
         assert_eq!(found, (1..=found.len() as u64).collect::<Vec<_>>(), "round {round}: a prefix");
         // What was cut does not come back, and the log goes on behind it.
@@ -157,7 +158,7 @@ fn damage_before_what_was_durable_is_reported_and_nothing_is_cut() {
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut found = 0;
             let replayed =
-                replay(&*world.disk, WRITER, |records| found += records.values().map(Vec::len).sum::<usize>());
+                replay(&*world.disk, DATABASE, |records| found += records.values().map(Vec::len).sum::<usize>());
             (replayed, found)
         }));
         let (replayed, found) = found.unwrap();
@@ -165,7 +166,7 @@ fn damage_before_what_was_durable_is_reported_and_nothing_is_cut() {
             // A later version, or another database, is what the header says then: refused as a whole.
             Err(error) => assert!(error.message().contains("0000000000000001"), "bit {bit}: {error}"),
             Ok(replayed) => {
-                let damage = replayed.damage.unwrap_or_else(|| panic!("bit {bit} went unnoticed, {found} records"));
+                let damage = replayed.obstacle.unwrap_or_else(|| panic!("bit {bit} went unnoticed, {found} records"));
                 assert!(
                     damage.message().contains("0000000000000001") && damage.message().contains("offset"),
                     "{damage}"
@@ -190,7 +191,7 @@ fn a_clean_end_makes_every_flipped_bit_before_it_damage() {
     let last_record = whole.len() - 40;
     image[last_record] ^= 1;
     world.put(1, &image);
-    assert!(world.replay().0.damage.is_some());
+    assert!(world.replay().0.obstacle.is_some());
 }
 
 #[test]
@@ -202,12 +203,68 @@ fn a_missing_file_is_damage_and_an_unfinished_one_is_not() {
     let last = log.closed_files().last().unwrap() + 1;
     world.put(last + 1, b"HSPACLOG half a header");
     let (replayed, found) = world.replay();
-    assert!(replayed.damage.is_none() && found.len() == 29);
+    assert!(replayed.obstacle.is_none() && found.len() == 29);
     assert!(world.disk.read(&log_file(last + 1)).is_err(), "it is gone");
     let middle = log_file(2);
     world.disk.remove(&middle).unwrap();
-    let damage = world.replay().0.damage.unwrap();
+    let damage = world.replay().0.obstacle.unwrap();
     assert!(damage.message().contains("is missing"), "{damage}");
+}
+
+#[test]
+fn a_bad_header_before_frames_is_damage_whatever_follows() {
+    let world = World::new();
+    let mut log = world.start(1 << 20);
+    append(&mut log, 1, 4);
+    log.sync().unwrap();
+    drop(log);
+    let mut image = world.bytes(1);
+    image[20] ^= 1;
+    world.put(1, &image);
+    let (replayed, found) = world.replay();
+    let damage = replayed.obstacle.unwrap();
+    assert!(damage.message().contains("offset 0"), "{damage}");
+    assert_eq!(lsns(&found), [1, 2, 3], "what stands behind it is read");
+    assert_eq!(world.bytes(1), image);
+}
+
+#[test]
+fn what_a_dead_process_left_goes_into_a_new_file_and_a_finished_one_stays() {
+    use std::os::unix::fs::MetadataExt as _;
+    let world = World::new();
+    let inode = |number| std::fs::metadata(world.folder.path().join(log_file(number))).unwrap().ino();
+    let mut log = world.start(1 << 20);
+    append(&mut log, 1, 4);
+    drop(log);
+    let before = inode(1);
+    assert_eq!(lsns(&world.replay().1), [1, 2, 3]);
+    assert_ne!(inode(1), before, "a failed sync may have left pages that the system calls clean");
+    let mut log = world.start(1 << 20);
+    append(&mut log, 4, 6);
+    log.close().unwrap();
+    let before = (inode(1), inode(2));
+    assert_eq!(lsns(&world.replay().1), [1, 2, 3, 4, 5]);
+    assert_eq!((inode(1), inode(2)), before);
+}
+
+#[test]
+fn bytes_that_a_user_wrote_never_pass_for_a_frame() {
+    let world = World::new();
+    let mut log = world.start(1 << 20);
+    append(&mut log, 1, 4);
+    log.sync().unwrap();
+    let durable = world.bytes(1).len();
+    // The bytes of a frame that knew record 4 to be durable, but of another database, inside a record that is then torn.
+    let mut forged = Vec::new();
+    encode_frame(&mut forged, Salt::of(DATABASE + 1, 1), 9, 8, Body::Record(SpaceId(1), &record(9)));
+    log.append(&[LogEntry { space: SpaceId(1), lsn: Lsn(4), record: &forged }]).unwrap();
+    drop(log);
+    let mut image = world.bytes(1);
+    image[durable] ^= 1;
+    world.put(1, &image);
+    let (replayed, found) = world.replay();
+    assert!(replayed.obstacle.is_none(), "{:?}", replayed.obstacle);
+    assert_eq!(lsns(&found), [1, 2, 3]);
 }
 
 #[test]
@@ -230,7 +287,7 @@ fn files_are_cut_from_the_front_once_all_their_spaces_are_sealed() {
     assert!(log.bytes() > before);
     log.close().unwrap();
     let (replayed, found) = world.replay();
-    assert!(replayed.damage.is_none());
+    assert!(replayed.obstacle.is_none());
     assert!(lsns(&found).ends_with(&[20, 21, 22]));
 }
 
@@ -260,12 +317,16 @@ fn a_frame_of_a_later_version_is_refused_and_stays() {
     let before = log.bytes() as usize;
     log.close().unwrap();
     let mut image = world.bytes(1);
-    let covered = before + 8..image.len();
-    image[before + 24] = 9; // the kind of the last frame
-    let crc = crc32c(&image[covered]).to_le_bytes();
-    image[before + 4..before + 8].copy_from_slice(&crc);
+    let flipped = image[before + 28] ^ 9; // the kind of the last frame, which ends its head
+    image[before + 28] ^= flipped;
+    let sum = u32::from_le_bytes(image[before..before + 4].try_into().unwrap());
+    // A CRC is linear: what a flip does to it does not depend on the rest, salt included.
+    let mut only_the_flip = [0; 25];
+    only_the_flip[24] = flipped;
+    let sum = sum ^ crc32c(&only_the_flip) ^ crc32c(&[0; 25]);
+    image[before..before + 4].copy_from_slice(&sum.to_le_bytes());
     world.put(1, &image);
-    let error = replay(&*world.disk, WRITER, |_| ()).unwrap_err();
+    let error = replay(&*world.disk, DATABASE, |_| ()).unwrap_err();
     assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("kind 9"), "{error}");
     assert_eq!(world.bytes(1), image);
 }
@@ -276,6 +337,6 @@ fn a_log_of_another_database_is_refused() {
     let mut log = world.start(300);
     append(&mut log, 1, 3);
     log.close().unwrap();
-    let error = replay(&*world.disk, WRITER + 1, |_| ()).unwrap_err();
-    assert!(error.message().contains("was written by"), "{error}");
+    let error = replay(&*world.disk, DATABASE + 1, |_| ()).unwrap_err();
+    assert!(error.message().contains("it is of database"), "{error}");
 }

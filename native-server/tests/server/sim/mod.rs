@@ -307,15 +307,6 @@ impl Disk for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), path: file.to_path_buf(), inode }))
     }
 
-    fn truncate(&self, file: &Path, len: u64) -> io::Result<()> {
-        let (mut state, fate) = self.enter(Kind::TakeBack, file);
-        fate?;
-        let inode = state.tree.find(file).ok_or(io::ErrorKind::NotFound)?;
-        state.act(Event::Cut(inode, len));
-        state.act(Event::Sync(inode));
-        Ok(())
-    }
-
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(Kind::Rename, from, Event::Rename(from.to_path_buf(), to.to_path_buf()))
     }
