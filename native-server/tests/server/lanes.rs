@@ -14,8 +14,6 @@ use hyperspace_server::database::{Database, Which};
 
 use crate::support::{DIMENSION, Random, config, filter, metadata};
 
-/// How many ids a lane has.
-const IDS: usize = 60;
 /// How many values the field `n` takes.
 const VALUES: usize = 5;
 
@@ -49,6 +47,10 @@ pub(crate) struct Lane {
     /// Whether it makes and deletes its collection, which is then nobody else's.
     owns_collection: bool,
     random: Random,
+    /// How many ids it has.
+    ids: usize,
+    /// How many points it writes at a time at most.
+    batch: usize,
     /// What was there after each step; first what was there before all of them.
     states: Vec<Option<Points>>,
 }
@@ -68,7 +70,12 @@ impl Lane {
     pub(crate) fn new(number: usize, tenant: Tenant, collection: &str, owns_collection: bool, seed: u64) -> Self {
         let states = vec![(!owns_collection).then(Points::new)];
         let random = Random::new(seed.wrapping_mul(1_000).wrapping_add(number as u64));
-        Self { number, tenant, collection: collection.to_owned(), owns_collection, random, states }
+        Self { number, tenant, collection: collection.to_owned(), owns_collection, random, ids: 60, batch: 12, states }
+    }
+
+    /// The same with other numbers of points.
+    pub(crate) fn with_points(self, ids: usize, batch: usize) -> Self {
+        Self { ids, batch, ..self }
     }
 
     /// How many steps there were.
@@ -95,6 +102,11 @@ impl Lane {
         self.states.pop();
     }
 
+    /// Begins anew with what was there after a step.
+    pub(crate) fn go_on_from(&mut self, step: usize) {
+        self.states = vec![self.states[step].clone()];
+    }
+
     fn draw(&mut self) -> Step {
         if self.owns_collection {
             let ends = self.random.one_in(25);
@@ -106,7 +118,7 @@ impl Lane {
         }
         match self.random.below(12) {
             0..6 => {
-                let count = 1 + self.random.below(12);
+                let count = 1 + self.random.below(self.batch);
                 Step::Upsert((0..count).map(|_| (self.draw_id(), self.draw_row())).collect())
             }
             6..9 => {
@@ -122,11 +134,11 @@ impl Lane {
     }
 
     fn draw_id(&mut self) -> PointId {
-        let n = self.random.below(IDS);
+        let n = self.random.below(self.ids);
         if n % 3 == 0 {
             return PointId::string(&format!("lane {} point {n}", self.number)).unwrap();
         }
-        PointId::Int((self.number * IDS + n) as u64)
+        PointId::Int((self.number * self.ids + n) as u64)
     }
 
     fn draw_row(&mut self) -> Row {
@@ -197,6 +209,7 @@ impl Lane {
         ticket.wait_blocking().map(drop)
     }
 
+    /// What a point of this lane carries.
     fn metadata(&self, n: i64) -> Metadata {
         metadata(&[("lane", self.number as i64), ("n", n)])
     }
