@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// How long a test waits for what must come before it calls it missing.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn open_in_memory(indexers: usize) -> (SimDisk, Arc<Database>) {
     let disk = SimDisk::default();
@@ -240,12 +240,13 @@ fn of_several_who_make_the_same_collection_one_does() {
             start.wait();
             database.create(&Tenant::local(), config(&name)).map(drop)
         };
-        let made: Vec<_> = std::thread::scope(|scope| {
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
             let makers: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
             makers.into_iter().map(|maker| maker.join().unwrap()).collect()
         });
-        assert_eq!(made.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        assert!(made.iter().flat_map(|outcome| outcome.as_ref().err()).all(|e| e.kind() == ErrorKind::AlreadyExists));
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        let mut refusals = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        assert!(refusals.all(|error| error.kind() == ErrorKind::AlreadyExists));
     }
     drop(database);
     let database = Database::open_on(disk.arc(), small(0)).unwrap();

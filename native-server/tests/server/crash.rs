@@ -50,6 +50,7 @@ impl Workload {
         let mut restarts = 0;
         while lanes[0].steps() < self.steps {
             let database = Database::open_on(disk.arc(), small(self.indexers)).unwrap();
+            disk.note(Note::Opened);
             for lane in lanes.iter().filter(|lane| lane.steps() == 0 && lane.now().is_some()) {
                 // The second lane of a collection finds it there.
                 let _ = database.create(&lane.tenant, config(&lane.collection));
@@ -62,7 +63,7 @@ impl Workload {
                 }
                 let mut random = Random::new(random.next());
                 for _ in 0..self.steps / 20 {
-                    self.manage(&database, disk, &mut random);
+                    manage(&database, disk, &mut random);
                 }
             });
             restarts += 1;
@@ -86,22 +87,22 @@ impl Workload {
             disk.note(Note::Acknowledged { lane: number, step: at, strict: !is_relaxed });
         }
     }
+}
 
-    /// What an administrator does meanwhile.
-    fn manage(self, database: &Database, disk: &SimDisk, random: &mut Random) {
-        let collection = database.collection(&tenant("a_b"), "c").unwrap();
-        match random.below(3) {
-            0 => {
-                disk.note(Note::SnapshotBegun);
-                let report = database.snapshot().unwrap();
-                disk.note(Note::SnapshotDone(report.path));
-            }
-            1 => {
-                let ef = Some(Some(20 + random.below(50) as u32));
-                database.configure(&collection, Tuning { ef_search: ef, ..Tuning::default() }).unwrap();
-            }
-            _ => drop(database.vacuum(&collection).unwrap()),
+/// What an administrator does meanwhile.
+fn manage(database: &Database, disk: &SimDisk, random: &mut Random) {
+    let collection = database.collection(&tenant("a_b"), "c").unwrap();
+    match random.below(3) {
+        0 => {
+            disk.note(Note::SnapshotBegun);
+            let report = database.snapshot().unwrap();
+            disk.note(Note::SnapshotDone(report.path));
         }
+        1 => {
+            let ef = Some(Some(20 + random.below(50) as u32));
+            database.configure(&collection, Tuning { ef_search: ef, ..Tuning::default() }).unwrap();
+        }
+        _ => drop(database.vacuum(&collection).unwrap()),
     }
 }
 
@@ -114,51 +115,47 @@ fn stop(database: Arc<Database>) {
     }
 }
 
-/// What is expected of a snapshot: how far each lane may be in it.
+/// From which step to which each lane may be.
 type Expected = Vec<(usize, usize)>;
 
 /// A replay of a trace that knows what the database owes at each moment.
 #[derive(Default)]
 struct Moment {
     tree: Tree,
-    progress: BTreeMap<usize, Progress>,
-    begun: BTreeMap<usize, Progress>,
+    lanes: Vec<Progress>,
+    /// The lanes when the newest snapshot was asked for.
+    at_snapshot: Vec<Progress>,
     snapshots: BTreeMap<PathBuf, Expected>,
 }
 
 impl Moment {
-    fn pass(&mut self, event: &Event, lanes: usize) {
+    fn new(lanes: usize) -> Self {
+        Self { lanes: vec![Progress::default(); lanes], ..Self::default() }
+    }
+
+    fn pass(&mut self, event: &Event) {
         self.tree.replay(event);
         let Event::Note(note) = event else { return };
         match note {
-            Note::Started { lane, step } => self.progress.entry(*lane).or_default().begun = *step,
+            Note::Opened => self.lanes.iter_mut().for_each(|lane| lane.lasting = lane.answered),
+            Note::Started { lane, step } => self.lanes[*lane].begun = *step,
             Note::Acknowledged { lane, step, strict } => {
-                let progress = self.progress.entry(*lane).or_default();
-                progress.answered = *step;
-                if *strict {
-                    progress.lasting = *step;
-                }
+                let lane = &mut self.lanes[*lane];
+                lane.answered = *step;
+                lane.lasting = if *strict { *step } else { lane.lasting };
             }
-            Note::SnapshotBegun => self.begun = self.progress.clone(),
+            Note::SnapshotBegun => self.at_snapshot = self.lanes.clone(),
             Note::SnapshotDone(path) => {
-                let range = |lane: usize| (self.of(&self.begun, lane).answered, self.of(&self.progress, lane).begun);
-                self.snapshots.insert(path.clone(), (0..lanes).map(range).collect());
+                let ranges = self.at_snapshot.iter().zip(&self.lanes).map(|(then, now)| (then.answered, now.begun));
+                self.snapshots.insert(path.clone(), ranges.collect());
             }
             Note::Answered(_) => (),
         }
     }
 
-    fn of(&self, progress: &BTreeMap<usize, Progress>, lane: usize) -> Progress {
-        progress.get(&lane).copied().unwrap_or_default()
-    }
-
-    /// From which step to which each lane may be after a crash now.
-    fn expected(&self, crash: Crash, lanes: usize) -> Expected {
-        let range = |lane: usize| {
-            let progress = self.of(&self.progress, lane);
-            (if crash == Crash::Power { progress.lasting } else { progress.answered }, progress.begun)
-        };
-        (0..lanes).map(range).collect()
+    fn expected(&self, crash: Crash) -> Expected {
+        let least = |lane: &Progress| if crash == Crash::Power { lane.lasting } else { lane.answered };
+        self.lanes.iter().map(|lane| (least(lane), lane.begun)).collect()
     }
 }
 
@@ -172,7 +169,6 @@ struct Tally {
 
 impl Tally {
     fn finish(&self, images: usize) {
-        println!("{self:?}");
         assert!(self.images >= images && self.snapshots > images / 4, "{self:?}");
         self.searches.finish(images / 2);
     }
@@ -206,14 +202,14 @@ impl Recorded {
     /// Opens an image of each of these moments.
     fn check(&self, moments: impl Fn(usize) -> bool, crash: Crash, tally: &mut Tally) {
         let mut random = Random::new(self.seed ^ 1);
-        let mut moment = Moment::default();
+        let mut moment = Moment::new(self.lanes.len());
         for (at, event) in self.trace.iter().enumerate() {
-            moment.pass(event, self.lanes.len());
+            moment.pass(event);
             if !moments(at) {
                 continue;
             }
             let what = format!("seed {}, {crash:?} after event {at} of {}", self.seed, self.trace.len());
-            let expected = moment.expected(crash, self.lanes.len());
+            let expected = moment.expected(crash);
             let image = moment.tree.after(crash, &mut random);
             for (path, expected) in &moment.snapshots {
                 let snapshot = image.below(path).unwrap_or_else(|| panic!("{what}: there is no {}", path.display()));
@@ -229,7 +225,7 @@ impl Recorded {
                 let recovery = opened.trace();
                 let mut tree = image;
                 recovery[..random.below(recovery.len() + 1)].iter().for_each(|event| tree.replay(event));
-                let expected = moment.expected(Crash::Power, self.lanes.len());
+                let expected = moment.expected(Crash::Power);
                 let what = format!("{what}, and again in the recovery");
                 tally.check(tree.after(Crash::Power, &mut random), &self.lanes, &expected, &what);
             }
@@ -268,16 +264,16 @@ fn random_moments_of_larger_workloads_are_safe() {
 fn every_moment_of_a_recovery_is_safe() {
     let recorded = Workload { seed: 5, indexers: 2, steps: 60, relaxed: 1 }.run(&SimDisk::default());
     let (mut random, mut tally) = (Random::new(5), Tally::default());
-    let mut moment = Moment::default();
+    let mut moment = Moment::new(recorded.lanes.len());
     for (at, event) in recorded.trace.iter().enumerate() {
-        moment.pass(event, recorded.lanes.len());
+        moment.pass(event);
         if at % (recorded.trace.len() / effort(30, 300, 600)) != 0 {
             continue;
         }
         // The process dies, and the power goes at every moment of the recovery.
         let killed = SimDisk::with(moment.tree.clone());
         stop(Database::open_on(killed.arc(), small(0)).unwrap());
-        let expected = moment.expected(Crash::Power, recorded.lanes.len());
+        let expected = moment.expected(Crash::Power);
         let mut recovering = moment.tree.clone();
         for (step, event) in killed.trace().iter().enumerate() {
             recovering.replay(event);

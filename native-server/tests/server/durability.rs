@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hyperspace_core::port::Durability::{Relaxed, Strict};
 use hyperspace_core::segment::Manifest;
-use hyperspace_core::types::{PointId, Tenant};
+use hyperspace_core::types::{PointId, SegmentId, Tenant};
 use hyperspace_server::database::{Database, Tuning, Which};
 
 use crate::sim::{Crash, Event, Inode, Kind, Lie, Note, SimDisk, Tree};
@@ -22,9 +22,8 @@ fn early_answers(trace: &[Event]) -> Vec<String> {
             Event::Append(file, bytes) => written.entry(*file).or_default().extend_from_slice(bytes),
             Event::Sync(file) => durable.append(written.entry(*file).or_default()),
             Event::Note(Note::Answered(text)) => {
-                if !durable.windows(text.len()).any(|window| window == text.as_bytes()) {
-                    early.push(text.clone());
-                }
+                let is_durable = durable.windows(text.len()).any(|window| window == text.as_bytes());
+                early.extend((!is_durable).then(|| text.clone()));
             }
             _ => (),
         }
@@ -73,8 +72,7 @@ fn still_named(tree: &Tree, path: &Path) -> Option<String> {
     let manifest = tree.find(&path.parent()?.join("manifest"))?;
     let manifest = Manifest::decode(tree.bytes(manifest)).unwrap();
     let name = path.file_name()?.to_str()?;
-    let hex = |id: &[u8; 32]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let is_named = manifest.segments.iter().any(|segment| hex(&segment.id) == name);
+    let is_named = manifest.segments.iter().any(|segment| SegmentId(segment.id).to_string() == name);
     is_named.then(|| format!("{} goes while its manifest names it", path.display()))
 }
 

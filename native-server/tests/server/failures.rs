@@ -256,14 +256,14 @@ fn a_damaged_segment_or_manifest_takes_its_collection_out_of_service_and_no_othe
     for file in files {
         let whole = disk.tree();
         let len = whole.bytes(whole.find(&file).unwrap()).len();
-        let damages: [(&str, &dyn Fn(&mut Vec<u8>)); 4] = [
-            ("cut in half", &|bytes| bytes.truncate(len / 2)),
-            ("empty", &|bytes| bytes.clear()),
-            ("one bit of its first half flipped", &|bytes| bytes[len / 3] ^= 4),
-            ("one bit of its second half flipped", &|bytes| bytes[len * 2 / 3] ^= 16),
-        ];
-        for (damage, change) in damages {
+        for damage in ["cut in half", "emptied", "flipped in its first half", "flipped in its second half"] {
             let what = format!("{} {damage}", file.display());
+            let change = |bytes: &mut Vec<u8>| match damage {
+                "cut in half" => bytes.truncate(len / 2),
+                "emptied" => bytes.clear(),
+                "flipped in its first half" => bytes[len / 3] ^= 4,
+                _ => bytes[len * 2 / 3] ^= 16,
+            };
             let hurt = SimDisk::with(whole.clone());
             let original = whole.bytes(whole.find(&file).unwrap()).to_vec();
             hurt.damage(&file, change);
@@ -294,13 +294,12 @@ fn no_flipped_bit_of_a_segment_or_manifest_makes_a_wrong_answer() {
             hurt.damage(&file, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
             flips += 1;
             let database = Database::open_on(hurt.arc(), small(0)).unwrap();
-            match database.collection(&Tenant::local(), "hurt") {
-                Err(error) => assert!(matches!(error.kind(), ErrorKind::Corrupted | ErrorKind::Unsupported), "{error}"),
-                Ok(_) => {
-                    assert_eq!(points(&database), expected, "bit {bit} of {}", file.display());
-                    unnoticed += 1;
-                }
+            if let Err(error) = database.collection(&Tenant::local(), "hurt") {
+                assert!(matches!(error.kind(), ErrorKind::Corrupted | ErrorKind::Unsupported), "{error}");
+                continue;
             }
+            assert_eq!(points(&database), expected, "bit {bit} of {}", file.display());
+            unnoticed += 1;
         }
     }
     // Padding has no checksum and no meaning.

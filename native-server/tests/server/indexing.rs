@@ -9,7 +9,7 @@ use hyperspace_core::collection::{Plan, SealPolicy};
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::port::Durability::{Relaxed, Strict};
 use hyperspace_core::types::Tenant;
-use hyperspace_server::database::{Database, DatabaseOptions, OpenCollection, Which};
+use hyperspace_server::database::{Database, DatabaseOptions, OpenCollection, Tuning, Which};
 
 use crate::sim::{Kind, SimDisk};
 use crate::support::{DIMENSION, Random, created, ids, nearest, opened, small, upsert};
@@ -212,15 +212,16 @@ fn a_vacuum_leaves_no_dead_points_and_returns_their_space() {
             upsert(&database, &collection, &ids(batch * 100, 100), &random.vector(100 * DIMENSION), Strict).unwrap();
         }
         database.vacuum(&collection).unwrap();
+        let before = collection.stats().segment_bytes;
         let gone: Vec<_> = ids(0, 2_000).into_iter().filter(|_| !random.one_in(4)).collect();
         database.delete(&collection, Which::Ids(&gone), None).unwrap().wait_blocking().unwrap();
         let report = database.vacuum(&collection).unwrap();
         let view = collection.snapshot();
         assert_eq!((view.dead(), view.pending(), view.len()), (0, 0, 2_000 - gone.len()), "{indexers} indexers");
-        assert!(report.bytes_after * 2 < report.bytes_before, "{report:?}");
-        assert!(report.segments_rewritten > 0, "{report:?}");
+        assert!(collection.stats().segment_bytes * 2 < before);
         if indexers == 0 {
             assert_eq!(report.points_dropped, gone.len() as u64, "{report:?}");
+            assert!(report.segments_rewritten > 0 && report.bytes_after * 2 < report.bytes_before, "{report:?}");
         }
         let again = database.vacuum(&collection).unwrap();
         assert_eq!(again.points_dropped, 0, "{again:?}");
@@ -301,7 +302,7 @@ fn many_threads_of_every_kind_neither_lock_each_other_out_nor_lose_anything() {
                     match random.below(40) {
                         0 => drop(database.vacuum(collection).unwrap()),
                         1 => drop(database.snapshot().unwrap()),
-                        2 => database.configure(collection, Default::default()).unwrap(),
+                        2 => database.configure(collection, Tuning::default()).unwrap(),
                         3 => {
                             let name = format!("t{thread}-{n}");
                             created(database, &name);

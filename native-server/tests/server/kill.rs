@@ -333,6 +333,5 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_brings_nothing_back
         }
     }
     check_served(&Server::start(&data), &mut writers, "at the end");
-    println!("{searches:?}");
     searches.finish(100);
 }

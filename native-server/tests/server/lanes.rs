@@ -135,7 +135,7 @@ impl Lane {
 
     fn draw_id(&mut self) -> PointId {
         let n = self.random.below(self.ids);
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             return PointId::string(&format!("lane {} point {n}", self.number)).unwrap();
         }
         PointId::Int((self.number * self.ids + n) as u64)
@@ -146,7 +146,7 @@ impl Lane {
     }
 
     fn draw_n(&mut self) -> i64 {
-        self.random.below(VALUES) as i64
+        i64::from(self.random.below(VALUES) as u32)
     }
 
     /// Checks what a crash left; says as after which step that is.
@@ -167,7 +167,7 @@ impl Lane {
 
     /// The points of this lane that a view shows.
     pub(crate) fn points_in(&self, view: &Snapshot) -> Points {
-        let points = view.points().filter(|point| field(&point.metadata, "lane") == self.number as i64);
+        let points = view.points().filter(|point| field(&point.metadata, "lane") == self.tag());
         points.map(|point| (point.id, Row { vector: point.vector, n: field(&point.metadata, "n") })).collect()
     }
 
@@ -198,7 +198,7 @@ impl Lane {
             }
             Step::Delete(ids) => database.delete(&collection()?, Which::Ids(ids), durability)?,
             Step::DeleteWhere(n) => {
-                let filter = filter(&[("lane", self.number as i64), ("n", *n)]);
+                let filter = filter(&[("lane", self.tag()), ("n", *n)]);
                 database.delete(&collection()?, Which::Matching(&filter), durability)?
             }
             Step::SetMetadata(changes) => {
@@ -209,9 +209,14 @@ impl Lane {
         ticket.wait_blocking().map(drop)
     }
 
+    /// What tells the points of this lane from those of others in its collection.
+    fn tag(&self) -> i64 {
+        i64::from(self.number as u32)
+    }
+
     /// What a point of this lane carries.
     fn metadata(&self, n: i64) -> Metadata {
-        metadata(&[("lane", self.number as i64), ("n", n)])
+        metadata(&[("lane", self.tag()), ("n", n)])
     }
 }
 

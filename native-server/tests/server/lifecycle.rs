@@ -149,7 +149,7 @@ fn a_snapshot_is_the_state_of_one_moment_and_a_database_of_its_own() {
         let mut count = 0;
         for writer in 0..WRITERS {
             let has = |n: u64| view.get(&ids(writer * 1_000_000 + n, 1)[0]).is_some();
-            let first_missing = (0..).find(|&n| !has(n)).unwrap();
+            let first_missing = (0..1_000_000).find(|&n| !has(n)).unwrap();
             count += first_missing;
             let (least, most) = (before[writer as usize], after[writer as usize] + 2);
             assert!(

@@ -38,6 +38,8 @@ pub(crate) enum Event {
 /// Remarks of a test between what the host did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
+    /// The database was opened: all that was answered before lasts from here on.
+    Opened,
     /// A lane began one of its steps.
     Started { lane: usize, step: usize },
     /// The step was answered; whether it was to survive a loss of power.
