@@ -82,6 +82,7 @@ fn a_disk_that_is_full_from_any_call_on_refuses_writes_until_there_is_space_agai
             }
         }
         refused += failures;
+        single.disk.heal();
         assert_eq!(single.database.state(), State::Ready, "{what}: being full is no damage");
         let unfinished = |path: &PathBuf| path.to_string_lossy().contains(".new");
         assert!(!single.disk.files("").iter().any(unfinished), "{what}: unfinished files keep their space");
@@ -162,6 +163,20 @@ fn a_call_that_fails_once_loses_nothing_wherever_it_comes() {
         let most = effort(60, 400, 400);
         let failed = (0..most).take_while(|&after| fail_once(kind, after)).count();
         assert!(failed > 2, "{kind:?} failed in {failed} runs");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_named_and_nothing_is_lost() {
+    let (disk, _) = with_segments();
+    for after in 0..4 {
+        disk.fail(Fault { on: GROWS, below: "", after, error: Io::StorageFull, lasting: true });
+        if let Err(error) = Database::open_on(disk.arc(), small(0)) {
+            assert!(error.kind() == ErrorKind::LimitExceeded && error.message().contains("the disk is full"), "{error}");
+        }
+        assert!(disk.heal() > 0 || after > 1, "opening takes some space");
+        let database = Database::open_on(disk.arc(), small(0)).unwrap();
+        assert_eq!((opened(&database, "hurt").snapshot().len(), opened(&database, "whole").snapshot().len()), (70, 70));
     }
 }
 
