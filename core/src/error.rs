@@ -113,6 +113,11 @@ impl Error {
     }
 }
 
+/// The first 64 characters of a text from outside, so that a message that quotes it stays a message.
+pub fn shortened(text: &str) -> &str {
+    text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.code(), self.message)

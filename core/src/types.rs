@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// The longest string id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 128;
@@ -197,7 +197,10 @@ impl CollectionName {
     pub fn new(name: &str) -> Result<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
-            return Err(Error::invalid_argument(format!("a collection's name is [a-z0-9_-]{{1,64}}, not {name:?}")));
+            return Err(Error::invalid_argument(format!(
+                "a collection's name is [a-z0-9_-]{{1,64}}, not {:?}",
+                shortened(name)
+            )));
         }
         Ok(Self(String::from(name)))
     }

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use super::ast::{Comparison, Literal, Node, Test};
 use super::{MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_IN_VALUES};
-use crate::error::{Error, Result};
-use crate::metadata::{Value, compare_values, shortened};
+use crate::error::{Error, Result, shortened};
+use crate::metadata::{Value, compare_values};
 
 /// All operators, as an error lists them.
 const KNOWN: &str = "$eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not";

@@ -23,9 +23,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::value::{Value, not_finite, shortened};
+use super::value::{Value, not_finite};
 use super::view::MetadataRef;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// The most bytes that one encoded object takes.
 pub const MAX_METADATA_BYTES: usize = 64 * 1024;

@@ -18,6 +18,5 @@ mod view;
 
 pub use codec::{MAX_METADATA_BYTES, MAX_METADATA_DEPTH, Metadata};
 pub(crate) use codec::{check_literal, encode_literal};
-pub(crate) use value::shortened;
 pub use value::{Number, Value, compare_numbers};
 pub use view::{Entries, Items, ListRef, MetadataRef, ValueRef, compare_values};

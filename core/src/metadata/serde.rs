@@ -18,6 +18,7 @@ use ::serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, S
 use ::serde::ser::{Serialize, Serializer};
 
 use super::value::Value;
+use crate::error::shortened;
 
 /// The most levels of lists and objects that are read at all.
 const MAX_READ_DEPTH: usize = 128;
@@ -129,7 +130,7 @@ impl<'de> Visitor<'de> for Seed {
             match entries.entry(key) {
                 Entry::Vacant(entry) => entry.insert(access.next_value_seed(inner)?),
                 Entry::Occupied(entry) => {
-                    return Err(de::Error::custom(format!("key `{}` is given twice", entry.key())));
+                    return Err(de::Error::custom(format!("key `{}` is given twice", shortened(entry.key()))));
                 }
             };
         }

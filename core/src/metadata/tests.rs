@@ -263,13 +263,16 @@ fn debug_shows_the_values() {
 
 #[cfg(feature = "serde")]
 mod with_serde {
-    use alloc::vec;
+    use alloc::string::ToString;
+    use alloc::{format, vec};
 
     use ::serde::Deserialize;
     use ::serde::de::IntoDeserializer;
     use ::serde::de::value::{BytesDeserializer, Error, F64Deserializer, I64Deserializer, U64Deserializer};
 
-    use super::{Rng, SEED, Value, object, random_object};
+    use super::{Metadata, Rng, SEED, Value, object, random_object};
+    use crate::metric::Metric;
+    use crate::types::CollectionName;
 
     #[test]
     fn values_survive_json() {
@@ -310,7 +313,19 @@ mod with_serde {
         assert!(Value::deserialize(nan).is_err());
         assert!(Value::deserialize(BytesDeserializer::<Error>::new(b"ab")).is_err());
         let twice = serde_json::from_str::<Value>(r#"{ "a": 1, "a": 2 }"#).unwrap_err();
-        assert!(alloc::string::ToString::to_string(&twice).contains("`a` is given twice"));
+        assert!(twice.to_string().contains("`a` is given twice"));
+    }
+
+    #[test]
+    fn a_message_quotes_no_more_than_64_characters_of_what_came_from_outside() {
+        let long = "é".repeat(30_000);
+        let twice = serde_json::from_str::<Value>(&format!(r#"{{ "{long}": 1, "{long}": 2 }}"#)).unwrap_err();
+        let field = Metadata::from_value(&object(&long, Value::F64(f64::NAN))).unwrap_err();
+        let name = CollectionName::new(&long).unwrap_err();
+        let metric = Metric::parse(&long).unwrap_err();
+        for message in [twice.to_string(), field.to_string(), name.to_string(), metric.to_string()] {
+            assert_eq!(message.matches('é').count(), 64, "{message}");
+        }
     }
 
     #[test]

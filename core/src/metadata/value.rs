@@ -61,11 +61,6 @@ pub(super) fn not_finite(number: f64) -> Error {
     Error::invalid_argument(format!("a number is finite, not {number}"))
 }
 
-/// The first characters of a name from outside, so that a message stays a message.
-pub(crate) fn shortened(name: &str) -> &str {
-    name.char_indices().nth(64).map_or(name, |(end, _)| &name[..end])
-}
-
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Self::Bool(value)

@@ -31,7 +31,7 @@ pub use validate::{MAX_NORM, MIN_COSINE_NORM, validate_f32, validate_f64};
 use alloc::format;
 use core::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// How the distance of two vectors is measured. Lower is nearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +68,8 @@ impl Metric {
             "dot" => Ok(Self::Dot),
             "poincare" => Ok(Self::Poincare),
             _ => Err(Error::invalid_argument(format!(
-                "metric {name:?} is none of \"l2\", \"cosine\", \"dot\", \"poincare\""
+                "metric {:?} is none of \"l2\", \"cosine\", \"dot\", \"poincare\"",
+                shortened(name)
             ))),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, Result, shortened};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::types::PointId;
@@ -71,7 +71,7 @@ pub(super) fn describe(value: &JsValue) -> String {
         return as_text(value);
     }
     if let Some(text) = value.as_string() {
-        return format!("the string {text:?}");
+        return format!("the string {:?}", shortened(&text));
     }
     value.js_typeof().as_string().map_or_else(|| "something else".into(), |kind| format!("a value of type {kind}"))
 }
@@ -189,8 +189,8 @@ fn to_map(object: &Object, depth: usize) -> Result<BTreeMap<String, Value>> {
             continue;
         }
         let key = key.as_string().unwrap_or_default();
-        let inner =
-            to_value(&value, depth + 1).map_err(|e| Error::new(e.kind(), format!("`{key}`: {}", e.message())))?;
+        let inner = to_value(&value, depth + 1)
+            .map_err(|e| Error::new(e.kind(), format!("`{}`: {}", shortened(&key), e.message())))?;
         map.insert(key, inner);
     }
     Ok(map)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyperspace_core::bytes::AlignedBytes;
 use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot, Tuning};
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, Result, shortened};
 use hyperspace_core::log::MAX_CLOCK_LEAD_MS;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
@@ -69,7 +69,7 @@ impl<K: Kv> Database<K> {
         match self.find(name) {
             Some((_, Found::Open(collection))) => Ok(collection),
             Some((space, Found::Stored(manifest))) => self.load_collection(space, name, &manifest).await,
-            None => Err(Error::not_found(format!("there is no collection `{name}`"))),
+            None => Err(Error::not_found(format!("there is no collection `{}`", shortened(name)))),
         }
     }
 
