@@ -7,4 +7,4 @@ mod record;
 mod stamper;
 
 pub use record::{Entry, Record, RequestId, WriteBatch, encode_writes};
-pub use stamper::{MAX_CLOCK_LEAD_MS, RESERVATION, Stamper};
+pub use stamper::{MAX_CLOCK_LEAD_MS, Stamper};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use hyperspace_core::collection::{Applied, Collection, Scratch, SearchOutcome, SearchRequest, Snapshot, UpsertBatch};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::filter::Filter;
-use hyperspace_core::log::{RESERVATION, Stamper};
+use hyperspace_core::log::Stamper;
 use hyperspace_core::port::{Clock, Entropy};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::commit::Waiting;
 use super::doubt::Tried;
 use super::identity::{
-    Identity, check_tenant, decode_owner, encode_owner, encode_tenant, identity_key, owner_key, tenant_key,
+    Identity, RESERVATION, check_tenant, decode_owner, encode_owner, encode_tenant, identity_key, owner_key, tenant_key,
 };
 use super::wait::{Lock, yield_once};
 use super::work::RunningJob;
@@ -368,7 +368,8 @@ impl<K: Kv> Database<K> {
                 return Ok(());
             }
             let _held = self.hold_settled().await?;
-            let Some(reserved) = self.stamper.borrow().reservation_for(count) else { continue };
+            let Some(needed) = self.stamper.borrow().reservation_for(count) else { continue };
+            let reserved = needed.saturating_add(RESERVATION);
             self.write_identity(Identity { reserved, ..self.identity.get() }, Durability::Strict).await?;
             self.stamper.borrow_mut().reserve(reserved);
         }

@@ -10,6 +10,9 @@ use hyperspace_core::types::Tenant;
 
 use crate::kv::{Blob, FrameKind, Key, frame, unframe};
 
+/// How many stamps more than needed are reserved: one strict transaction for so many writes.
+pub(crate) const RESERVATION: u64 = 1024;
+
 const FORMAT: u32 = 1;
 
 pub(crate) fn identity_key() -> Key {

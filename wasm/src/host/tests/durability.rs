@@ -116,6 +116,17 @@ fn writes_that_wait_share_one_transaction_and_keep_their_order() {
 }
 
 #[test]
+fn two_thousand_writes_reserve_their_stamps_in_two_steps() {
+    let database = open(&MemoryKv::new()).unwrap();
+    let collection = notes(&database);
+    let before = database.counters().transactions;
+    for id in 0..2_000 {
+        run(upsert(&database, &collection, &[(id, 0)], Durability::Relaxed)).unwrap();
+    }
+    assert_eq!(database.counters().transactions - before, 2_000 + 1, "the first step was taken by the opening");
+}
+
+#[test]
 fn a_record_of_many_rows_comes_back_whole() {
     let kv = MemoryKv::new();
     let database = open(&kv).unwrap();
