@@ -101,7 +101,8 @@ struct Waiting {
     prepared: Prepared,
     strict: bool,
     answer: oneshot::Sender<Result<Written>>,
-    _weight: Weight,
+    #[expect(dead_code, reason = "held for its drop")]
+    weight: Weight,
 }
 
 /// What a record adds to the bytes of the queue, until it is dropped.
@@ -140,8 +141,8 @@ impl Queue {
         if state.failing {
             return Err(Error::unavailable("the write before this one failed: try again"));
         }
-        let _weight = Weight::of(prepared.record().len(), &self.bytes);
-        state.waiting.push_back(Waiting { collection: Arc::clone(collection), prepared, strict, answer, _weight });
+        let weight = Weight::of(prepared.record().len(), &self.bytes);
+        state.waiting.push_back(Waiting { collection: Arc::clone(collection), prepared, strict, answer, weight });
         self.arrived.notify_one();
         Ok(Ticket { written: Written::default(), awaited: vec![awaited] })
     }
