@@ -5,6 +5,7 @@ use alloc::string::String;
 
 use crate::error::{Error, Result};
 use crate::hnsw::{HnswParams, default_ef_search};
+use crate::log::{MAX_RECORD_BYTES, longest_record};
 use crate::metric::Metric;
 use crate::segment::Manifest;
 use crate::types::CollectionName;
@@ -19,6 +20,9 @@ pub const MAX_TOP_K: usize = 1_000;
 pub const MAX_EF: usize = 4_096;
 /// The largest number of links a node has above level 0.
 pub const MAX_M: u32 = 64;
+
+// What passed the checks of a write is never too long for the log.
+const _: () = assert!(longest_record(MAX_BATCH, MAX_DIMENSION) <= MAX_RECORD_BYTES);
 
 /// Configuration of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -133,7 +133,7 @@ impl Collection {
     /// the record, and one that turns out never to have existed leaves a tombstone that harms nobody.
     ///
     /// # Errors
-    /// `Internal` when fewer stamps are reserved than there are ids.
+    /// `LimitExceeded` for more than [`MAX_BATCH`] ids; `Internal` when fewer stamps are reserved than there are ids.
     pub fn prepare_delete(
         &mut self,
         ids: &[PointId],
@@ -141,6 +141,7 @@ impl Collection {
         now_ms: u64,
         request: Option<RequestId>,
     ) -> Result<Option<Prepared>> {
+        check_most(ids.len())?;
         let writes_are_pending = self.writes_are_pending();
         let gone: Vec<&PointId> =
             ids.iter().filter(|id| writes_are_pending || self.place_of(&id.key()).is_some()).collect();
@@ -338,9 +339,15 @@ impl Collection {
 }
 
 fn check_batch(count: usize) -> Result<()> {
-    match count {
-        0 => Err(Error::invalid_argument("a batch has at least one point")),
-        1..=MAX_BATCH => Ok(()),
-        _ => Err(Error::limit_exceeded(format!("a batch has at most {MAX_BATCH} points, not {count}"))),
+    if count == 0 {
+        return Err(Error::invalid_argument("a batch has at least one point"));
     }
+    check_most(count)
+}
+
+fn check_most(count: usize) -> Result<()> {
+    if count > MAX_BATCH {
+        return Err(Error::limit_exceeded(format!("a batch has at most {MAX_BATCH} points, not {count}")));
+    }
+    Ok(())
 }

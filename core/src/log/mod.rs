@@ -6,5 +6,5 @@
 mod record;
 mod stamper;
 
-pub use record::{Entry, Record, RequestId, WriteBatch, encode_writes};
+pub use record::{Entry, MAX_RECORD_BYTES, Record, RequestId, WriteBatch, encode_writes, longest_record};
 pub use stamper::{MAX_CLOCK_LEAD_MS, Stamper};

@@ -16,10 +16,16 @@ use alloc::vec::Vec;
 
 use crate::bytes::{Reader, Writer, crc32c};
 use crate::error::{Error, Result};
-use crate::types::{Lsn, PointId, Stamp};
+use crate::metadata::MAX_METADATA_BYTES;
+use crate::types::{Lsn, MAX_ID_BYTES, PointId, Stamp};
+
+/// The longest record: the limits of a batch keep every write below it.
+pub const MAX_RECORD_BYTES: usize = 1 << 30;
 
 /// Bytes before the part that `len` counts.
 const PREFIX: usize = 8;
+/// Bytes before the entries.
+const HEADER: usize = PREFIX + 8 + 1 + 1 + 24 + 16 + 4 + 4;
 const KIND_WRITES: u8 = 1;
 const FLAG_REQUEST: u8 = 1;
 const FLAG_TERMS: u8 = 2;
@@ -79,9 +85,18 @@ pub enum Entry<'a> {
     },
 }
 
+/// The most bytes that a record of so many entries takes.
+pub const fn longest_record(entries: usize, dimension: usize) -> usize {
+    let (id, vector, metadata) = (1 + 1 + MAX_ID_BYTES, 4 + 4 * dimension, 4 + MAX_METADATA_BYTES);
+    HEADER + entries * (1 + id + vector + metadata)
+}
+
 /// Writes one record.
 ///
 /// `entries` gives, for each point in order, its id and (for a put) its vector, term and encoded metadata.
+///
+/// # Panics
+/// When they take more than 4 GiB: whoever calls keeps them within [`MAX_RECORD_BYTES`].
 pub fn encode_writes<'a>(
     lsn: Lsn,
     first: Stamp,
@@ -118,7 +133,7 @@ pub fn encode_writes<'a>(
         out.put_u32(metadata.len() as u32);
         out.extend_from_slice(metadata);
     }
-    let len = (out.len() - PREFIX) as u32;
+    let len = u32::try_from(out.len() - PREFIX).expect("a record is no longer than MAX_RECORD_BYTES");
     let crc = crc32c(&out[PREFIX..]);
     out[..4].copy_from_slice(&len.to_le_bytes());
     out[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -238,6 +253,17 @@ mod tests {
         assert!(matches!(&entries[1].1, Entry::Delete { id } if *id == PointId::string("seven").unwrap()));
         let Entry::Put { vector, .. } = &entries[2].1 else { panic!("a put") };
         assert_eq!(*vector, [3.0_f32, 4.0].map(f32::to_le_bytes).concat());
+    }
+
+    #[test]
+    fn entries_of_every_largest_size_make_the_longest_record() {
+        let id = PointId::string(&"i".repeat(MAX_ID_BYTES)).unwrap();
+        let (row, metadata) = ([1.0; 5], alloc::vec![0; MAX_METADATA_BYTES]);
+        for count in 0..3 {
+            let entries = (0..count).map(|_| (&id, Some((&row[..], 0.5, &metadata[..]))));
+            let bytes = encode_writes(Lsn(1), Stamp::default(), Some(RequestId { tab: 1, n: 2 }), 5, true, entries);
+            assert_eq!(bytes.len(), longest_record(count, 5));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::host::{Host, ids};
 use crate::support::Random;
 use hyperspace_core::collection::{
-    CollectionConfig, MAX_BATCH, Plan, Scratch, SearchRequest, Snapshot, Tuning, UpsertBatch, Urgency, Vectors,
+    Collection, CollectionConfig, MAX_BATCH, Plan, Scratch, SearchRequest, Snapshot, Tuning, UpsertBatch, Urgency,
+    Vectors,
 };
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::filter::Filter;
@@ -92,6 +93,23 @@ fn metadata_is_refused_for_ids_listed_twice_and_while_a_write_is_not_yet_seen() 
     assert_eq!(early.kind(), ErrorKind::Internal);
     host.collection.publish(&pending).unwrap();
     assert!(host.collection.prepare_metadata(&[change(0)], &mut stamper, 5_000, None).unwrap().is_some());
+}
+
+#[test]
+fn a_delete_of_more_ids_than_a_batch_has_is_refused_before_it_takes_a_number_or_a_stamp() {
+    let mut collection = Collection::create(CollectionConfig::new("many", 1, Metric::L2).unwrap()).unwrap();
+    let mut stamper = Stamper::new(1, 0, 0);
+    stamper.reserve(20_000);
+    let ids = ids(0, MAX_BATCH + 1);
+    let batch = UpsertBatch { ids: &ids[..1], vectors: Vectors::F32(&[1.0]), metadata: &[] };
+    let first = collection.prepare_upsert(&batch, &mut stamper, 5_000, None).unwrap();
+    collection.publish(&first).unwrap();
+    let before = stamper.last_hlc();
+    let error = collection.prepare_delete(&ids, &mut stamper, 5_000, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert_eq!(error.message(), "a batch has at most 10000 points, not 10001");
+    assert!(stamper.last_hlc() == before && !collection.writes_are_pending());
+    assert!(collection.prepare_delete(&ids[..MAX_BATCH], &mut stamper, 5_000, None).unwrap().is_some());
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use hyperspace_core::collection::{Applied, Collection, Scratch, SearchOutcome, SearchRequest, Snapshot, UpsertBatch};
+use hyperspace_core::collection::{
+    Collection, MAX_BATCH, Scratch, SearchOutcome, SearchRequest, Snapshot, UpsertBatch,
+};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::Stamper;
@@ -230,7 +232,8 @@ impl<K: Kv> Database<K> {
         Ok(lsn)
     }
 
-    /// Deletes points; answers how many were there, and up to where the log now reaches.
+    /// Deletes points; answers how many were there, and up to where the log now reaches. What is more than a batch is
+    /// deleted batch by batch: when one fails, those before it are done.
     ///
     /// # Errors
     /// As [`Database::upsert`].
@@ -243,40 +246,7 @@ impl<K: Kv> Database<K> {
         self.delete_some(collection, Which::Ids(ids), durability).await
     }
 
-    async fn delete_some(
-        &self,
-        collection: &Rc<OpenCollection>,
-        which: Which<'_>,
-        durability: Option<Durability>,
-    ) -> Result<(usize, Lsn)> {
-        let turn = self.preparing.hold().await;
-        let ids = match which {
-            Which::Ids(ids) => Cow::Borrowed(ids),
-            Which::Matching(filter) => {
-                self.finish_writes().await;
-                // What a failed write left open may become visible here.
-                self.settle().await?;
-                Cow::Owned(collection.snapshot().matching(filter))
-            }
-        };
-        self.ready(ids.len()).await?;
-        collection.check()?;
-        let now = self.environment.now_ms();
-        let prepared = {
-            let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
-            engine.prepare_delete(&ids, &mut stamper, now, None)?
-        };
-        drop(turn);
-        let Some(prepared) = prepared else {
-            return Ok((0, collection.engine.borrow().newest_lsn()));
-        };
-        let lsn = prepared.lsn();
-        let Applied { deleted, .. } = self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?;
-        Ok((deleted, lsn))
-    }
-
-    /// Deletes the points that match once the writes before it are done. Later ones wait: one that makes a point match
-    /// no longer must not come between the look and the delete, or the delete would have the newer stamp.
+    /// Deletes the points that match once the writes before it are done, as [`Database::delete`] does.
     ///
     /// # Errors
     /// As [`Database::upsert`].
@@ -287,6 +257,47 @@ impl<K: Kv> Database<K> {
         durability: Option<Durability>,
     ) -> Result<(usize, Lsn)> {
         self.delete_some(collection, Which::Matching(filter), durability).await
+    }
+
+    /// Later writes wait until the last batch has its stamps: one that makes a point match no longer must not come
+    /// between the look and the delete, or the delete would have the newer stamp.
+    async fn delete_some(
+        &self,
+        collection: &Rc<OpenCollection>,
+        which: Which<'_>,
+        durability: Option<Durability>,
+    ) -> Result<(usize, Lsn)> {
+        let mut turn = Some(self.preparing.hold().await);
+        let ids = match which {
+            Which::Ids(ids) => Cow::Borrowed(ids),
+            Which::Matching(filter) => {
+                self.finish_writes().await;
+                // What a failed write left open may become visible here.
+                self.settle().await?;
+                Cow::Owned(collection.snapshot().matching(filter))
+            }
+        };
+        let mut deleted = 0;
+        let mut batches = ids.chunks(MAX_BATCH);
+        while turn.is_some() {
+            // No ids make a batch too: whether the collection is there is checked all the same.
+            let batch = batches.next().unwrap_or_default();
+            self.ready(batch.len()).await?;
+            collection.check()?;
+            let now = self.environment.now_ms();
+            let prepared = {
+                let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
+                engine.prepare_delete(batch, &mut stamper, now, None)?
+            };
+            if batches.len() == 0 {
+                turn = None;
+            }
+            if let Some(prepared) = prepared {
+                deleted += self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?.deleted;
+            }
+        }
+        let newest = collection.engine.borrow().newest_lsn();
+        Ok((deleted, newest))
     }
 
     /// Answers when everything acknowledged so far is on the device.

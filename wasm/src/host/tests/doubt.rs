@@ -1,7 +1,5 @@
 //! Transactions that were applied although the caller was told that they failed: the next step finds out which it was.
 
-use hyperspace_core::filter::Filter;
-
 use super::*;
 use crate::kv::{Fault, Store};
 
@@ -117,26 +115,4 @@ fn the_number_of_a_collection_whose_creation_was_not_answered_is_not_given_to_an
     run(database.collection_or_create(CollectionConfig::new("others", DIMENSION, Metric::L2).unwrap())).unwrap();
     let database = open(&kv.after_process_death()).unwrap();
     assert_eq!(run(database.collection("notes")).unwrap().snapshot().len(), 1);
-}
-
-#[test]
-fn deleting_by_filter_spares_a_point_that_is_being_rewritten_so_that_it_no_longer_matches() {
-    let database = open(&MemoryKv::new()).unwrap();
-    let kv = database.kv.inner().clone();
-    let collection = notes(&database);
-    run(upsert(&database, &collection, &[(1, 0), (2, 0)], Durability::Relaxed)).unwrap();
-    kv.hold();
-    let (database, collection) = (&database, &collection);
-    let write: Boxed<'_, Result<usize>> =
-        Box::pin(async move { upsert(database, collection, &[(1, 1)], Durability::Relaxed).await.map(|_| 0) });
-    let filter = &Filter::parse(&Value::Map([("version".to_owned(), Value::I64(0))].into())).unwrap();
-    let deletion: Boxed<'_, Result<usize>> =
-        Box::pin(async move { database.delete_where(collection, filter, None).await.map(|(deleted, _)| deleted) });
-    let mut both = [(write, None), (deletion, None)];
-    poll_all(&mut both);
-    kv.release();
-    while poll_all(&mut both) < 2 {}
-    assert_eq!(both[1].1.take().unwrap().unwrap(), 1);
-    assert_eq!(stored(collection, 1), Some(vector_of(1, 1)), "the new point does not match");
-    assert_eq!(stored(collection, 2), None);
 }

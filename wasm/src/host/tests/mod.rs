@@ -1,5 +1,6 @@
 //! The host over a store in memory that fails on demand: what is acknowledged is there afterwards, whatever happened.
 
+mod deletes;
 mod doubt;
 mod durability;
 mod faults;
