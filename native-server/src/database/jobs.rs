@@ -139,16 +139,12 @@ impl Database {
             return Ok(());
         }
         let urgency = collection.urgency();
-        let (job, others_are_out) = collection.read(|engine| {
-            let others_are_out = engine.job_is_out();
-            let job = match kind {
-                Kind::Seal => engine.next_seal(urgency),
-                Kind::Merge => engine.next_merge(urgency),
-            };
-            (job, others_are_out)
+        let job = collection.read(|engine| match kind {
+            Kind::Seal => engine.next_seal(urgency),
+            Kind::Merge => engine.next_merge(urgency),
         });
-        // A seal that is out has not what came since: the wish outlives it.
-        if kind == Kind::Seal && (job.is_some() || !others_are_out) {
+        if kind == Kind::Seal {
+            // Where that was not enough, it is asked for again when the log is cut, or by those who wait.
             collection.want_seal(false);
         }
         let Some(job) = job else {

@@ -5,16 +5,17 @@
 //! know, and so is every snapshot in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyperspace_core::port::Durability;
 use hyperspace_server::database::{Database, State, Tuning};
+use hyperspace_server::disk::Disk;
 
 use crate::lanes::{Lane, Progress};
 use crate::self_search::SelfSearches;
 use crate::sim::{Crash, Event, Lie, Note, SimDisk, Tree};
-use crate::support::{Random, config, effort, small, tenant};
+use crate::support::{DIMENSION, Random, config, created, effort, ids, opened, small, tenant, upsert};
 
 /// A workload and what came of it.
 struct Recorded {
@@ -279,6 +280,30 @@ fn every_moment_of_a_recovery_is_safe() {
             recovering.replay(event);
             let what = format!("seed 5, event {at}, event {step} of the recovery");
             tally.check(recovering.after(Crash::Power, &mut random), &recorded.lanes, &expected, &what);
+        }
+    }
+}
+
+#[test]
+fn a_log_file_that_was_hardly_begun_is_forgotten_for_good() {
+    let disk = SimDisk::default();
+    let database = Database::open_on(disk.arc(), small(0)).unwrap();
+    let collection = created(&database, "c");
+    upsert(&database, &collection, &ids(0, 9), &Random::new(1).vector(9 * DIMENSION), Durability::Strict).unwrap();
+    stop(database);
+    let last = disk.files("log").len() as u64;
+    Disk::create(&disk, Path::new(&format!("log/{:016x}", last + 1))).unwrap().append(b"HSPACLOG").unwrap();
+    Disk::sync_directory(&disk, Path::new("log")).unwrap();
+    let mut tree = disk.tree();
+    let before = disk.events();
+    stop(Database::open_on(disk.arc(), small(0)).unwrap());
+    for event in &disk.trace()[before..] {
+        tree.replay(event);
+        for seed in 0..20 {
+            let crashed = SimDisk::with(tree.after(Crash::Power, &mut Random::new(seed)));
+            let database = Database::open_on(crashed.arc(), small(0)).unwrap();
+            assert_eq!(database.state(), State::Ready, "{event:?}, seed {seed}");
+            assert_eq!(opened(&database, "c").snapshot().len(), 9);
         }
     }
 }

@@ -172,7 +172,10 @@ fn a_disk_that_is_full_at_the_start_is_named_and_nothing_is_lost() {
     for after in 0..4 {
         disk.fail(Fault { on: GROWS, below: "", after, error: Io::StorageFull, lasting: true });
         if let Err(error) = Database::open_on(disk.arc(), small(0)) {
-            assert!(error.kind() == ErrorKind::LimitExceeded && error.message().contains("the disk is full"), "{error}");
+            assert!(
+                error.kind() == ErrorKind::LimitExceeded && error.message().contains("the disk is full"),
+                "{error}"
+            );
         }
         assert!(disk.heal() > 0 || after > 1, "opening takes some space");
         let database = Database::open_on(disk.arc(), small(0)).unwrap();

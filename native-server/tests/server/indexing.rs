@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyperspace_core::collection::{Plan, SealPolicy};
+use hyperspace_core::collection::{Plan, SealPolicy, UpsertBatch, Vectors};
 use hyperspace_core::error::ErrorKind;
+use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::port::Durability::{Relaxed, Strict};
 use hyperspace_core::types::Tenant;
-use hyperspace_server::database::{Database, DatabaseOptions, OpenCollection, Tuning, Which};
+use hyperspace_server::database::{Database, DatabaseOptions, OpenCollection, Ticket, Tuning, Which};
 
 use crate::sim::{Kind, SimDisk};
 use crate::support::{DIMENSION, Random, created, ids, nearest, opened, small, upsert};
@@ -76,7 +77,7 @@ fn an_import_stays_within_the_limit_of_memory_even_when_it_is_below_what_a_seal_
         let options = DatabaseOptions { memtable_limit: LIMIT, policy, ..small(2) };
         let database = Database::open_on(SimDisk::default().arc(), options).unwrap();
         let collection = created(&database, "c");
-        let most = std::sync::atomic::AtomicU64::new(0);
+        let most = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let (database, collection, most) = (&database, &collection, &most);
@@ -140,32 +141,42 @@ fn a_log_whose_limit_is_below_the_size_of_a_file_is_cut_all_the_same() {
 
 #[test]
 fn a_writer_who_waits_for_the_log_goes_on_when_another_collection_is_sealed() {
+    const LIMIT: u64 = 8 << 10;
     let disk = SimDisk::default();
-    let options = DatabaseOptions { log_limit: 8 << 10, log_file_bytes: 2 << 10, ..small(1) };
+    let options = DatabaseOptions { log_limit: LIMIT, log_file_bytes: 2 << 10, ..small(1) };
     let database = Database::open_on(disk.arc(), options).unwrap();
     let (oldest, other) = (created(&database, "oldest"), created(&database, "other"));
-    let mut random = Random::new(1);
-    // The indexer is stopped at the first seal: it holds all files of the log.
+    // The indexer stands in the middle of a seal, and what it seals holds most of the log.
     disk.hold(Kind::Append, "spaces");
-    upsert(&database, &oldest, &ids(0, 40), &random.vector(40 * DIMENSION), Relaxed).unwrap();
+    upsert(&database, &oldest, &ids(0, 200), &Random::new(1).vector(200 * DIMENSION), Relaxed).unwrap();
     disk.until_waiting(1);
-    let written = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (database, other, written) = (&database, &other, &written);
-        scope.spawn(move || {
-            // One row a time, below what seals its own collection: it fills the log, waits, and goes on.
-            for _ in 0..1_500 {
-                upsert(database, other, &ids(0, 1), &random.vector(DIMENSION), Relaxed).unwrap();
+        let (database, other) = (&database, &other);
+        let writer = scope.spawn(move || {
+            let mut id = 0;
+            // Fewer rows than would seal its own collection: nobody else tells it that there is room.
+            while database.stats().log_bytes <= 2 * LIMIT {
+                queue_large(database, other, id).wait_blocking().unwrap();
+                id += 1;
             }
-            written.store(true, Ordering::Release);
+            queue_large(database, other, id).wait_blocking().unwrap();
+            id
         });
-        while database.stats().log_bytes <= 2 * (8 << 10) {
+        while database.stats().log_bytes <= 2 * LIMIT {
             std::thread::yield_now();
         }
-        assert!(!written.load(Ordering::Acquire), "it waits for room in the log");
         disk.release();
+        assert!(writer.join().unwrap() < 20);
     });
-    assert_eq!(other.snapshot().len(), 1);
+    assert_eq!(other.stats().segments, 0, "it was not sealed itself");
+}
+
+/// Queues a point with two kilobytes of metadata.
+fn queue_large(database: &Database, collection: &Arc<OpenCollection>, id: u64) -> Ticket {
+    let text = Value::Map([("text".to_owned(), Value::from("x".repeat(2 << 10)))].into());
+    let metadata = [Metadata::from_value(&text).unwrap()];
+    let batch = UpsertBatch { ids: &ids(id, 1), vectors: Vectors::F32(&[id as f32; DIMENSION]), metadata: &metadata };
+    database.upsert(collection, &batch, Some(Relaxed)).unwrap()
 }
 
 #[test]
