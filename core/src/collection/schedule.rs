@@ -12,7 +12,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::segment::{LiveBitmap, Origin, Segment};
+use crate::segment::{LiveBitmap, MAX_COLUMN_BYTES, Origin, Segment};
 use crate::types::{Lsn, Offset, SegmentId};
 
 use super::Collection;
@@ -94,7 +94,7 @@ impl Collection {
 
     /// A merge, if one is due.
     pub fn next_merge(&mut self, urgency: Urgency) -> Option<Job> {
-        let segments = self.to_merge(urgency)?;
+        let segments = self.to_merge(urgency, MAX_COLUMN_BYTES)?;
         Some(self.hand_out(JobInput { segments, ..JobInput::default() }))
     }
 
@@ -108,7 +108,7 @@ impl Collection {
 
     /// Whether [`Collection::next_merge`] would have one.
     pub fn merge_is_due(&self, urgency: Urgency) -> bool {
-        self.to_merge(urgency).is_some()
+        self.to_merge(urgency, MAX_COLUMN_BYTES).is_some()
     }
 
     /// Whether any job is being worked at.
@@ -165,8 +165,9 @@ impl Collection {
         JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, tombstones, segments: Vec::new() }
     }
 
-    /// Chooses segments to merge: one with many dead points, or a size class that is full.
-    fn to_merge(&self, urgency: Urgency) -> Option<Vec<LiveSegment>> {
+    /// Chooses segments to merge: one with many dead points, or of a size class that is full as many as make one segment
+    /// with columns of at most so many bytes.
+    fn to_merge(&self, urgency: Urgency, most: u64) -> Option<Vec<LiveSegment>> {
         let taken = |s: &LiveSegment| self.jobs_out.iter().any(|out| out.segments.contains(&s.segment.id()));
         let free: Vec<&LiveSegment> = self.segments.iter().filter(|s| !taken(s)).collect();
         let many = |s: &LiveSegment| urgency == Urgency::Reclaim || s.live.dead() * 4 >= s.live.len();
@@ -175,8 +176,8 @@ impl Collection {
         }
         let class = |s: &LiveSegment| (s.live.live().max(1) / 512).max(1).ilog(4);
         let of_class = |c: u32| free.iter().filter(move |s| class(s) == c);
-        let full_class = (0..16).find(|&c| of_class(c).count() >= self.policy.fan_in.max(2))?;
-        Some(of_class(full_class).map(|s| (*s).clone()).collect())
+        let full_classes = (0..16).filter(|&c| of_class(c).count() >= self.policy.fan_in.max(2));
+        full_classes.map(|c| fit_together(of_class(c).copied(), most)).find(|chosen| chosen.len() > 1)
     }
 
     /// The segments once a job is installed, with the deaths that happened since it began.
@@ -198,5 +199,95 @@ impl Collection {
             after.insert(place, LiveSegment { segment: Arc::clone(segment), live });
         }
         after
+    }
+}
+
+/// Of some segments as many as make one with columns of at most so many bytes: the smallest. Dead points are counted too,
+/// and every segment by its longest column, so there may be room left, but never too little.
+fn fit_together<'a>(segments: impl Iterator<Item = &'a LiveSegment>, most: u64) -> Vec<LiveSegment> {
+    let mut smallest_first: Vec<&LiveSegment> = segments.collect();
+    smallest_first.sort_by_key(|s| s.segment.longest_column());
+    let mut bytes = 0;
+    let fits = |s: &&LiveSegment| {
+        bytes += s.segment.longest_column();
+        bytes <= most
+    };
+    smallest_first.into_iter().take_while(fits).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::{CollectionConfig, UpsertBatch, Vectors};
+    use crate::log::Stamper;
+    use crate::metadata::{Metadata, Value};
+    use crate::metric::Metric;
+    use crate::types::PointId;
+
+    /// A collection of segments without dead points: of each, how many points and how long a text each of them carries.
+    fn sealed(segments: &[(usize, usize)]) -> Collection {
+        let config = CollectionConfig::new("sizes", 1, Metric::L2).unwrap();
+        let mut collection = Collection::create(CollectionConfig { ef_construction: Some(4), ..config }).unwrap();
+        collection.set_policy(SealPolicy { fan_in: 2, ..SealPolicy::default() });
+        let mut stamper = Stamper::new(1, 0, 0);
+        stamper.reserve(1_000_000);
+        let mut next = 0;
+        for &(points, text) in segments {
+            let ids: Vec<PointId> = (next..next + points as u64).map(PointId::Int).collect();
+            next += points as u64;
+            let vectors: Vec<f32> = (0..points).map(|i| i as f32).collect();
+            let fields = Value::Map([("text".into(), Value::Str("x".repeat(text)))].into());
+            let metadata = alloc::vec![Metadata::from_value(&fields).unwrap(); points];
+            let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &metadata };
+            let prepared = collection.prepare_upsert(&batch, &mut stamper, 1, None).unwrap();
+            collection.publish(&prepared).unwrap();
+            let job = collection.next_seal(Urgency::Now).unwrap();
+            collection.install(job.finish().unwrap());
+        }
+        collection
+    }
+
+    #[test]
+    fn a_merge_takes_no_more_than_one_segment_holds_and_is_due_whenever_two_fit() {
+        // Some with much metadata, some with many ids.
+        let collection = sealed(&[(5, 900), (200, 0), (7, 700), (1, 60), (30, 90), (150, 1)]);
+        let lengths = |segments: &[LiveSegment]| -> Vec<u64> {
+            let mut lengths: Vec<u64> = segments.iter().map(|s| s.segment.longest_column()).collect();
+            lengths.sort_unstable();
+            lengths
+        };
+        let all = lengths(&collection.segments);
+        for most in (0..=all.iter().sum()).step_by(40).chain([all[0] + all[1], all.iter().sum(), MAX_COLUMN_BYTES]) {
+            let fitting = (2..=all.len()).rev().find(|&count| all[..count].iter().sum::<u64>() <= most);
+            let chosen = collection.to_merge(Urgency::WhenFull, most);
+            assert_eq!(chosen.map(|c| lengths(&c)), fitting.map(|count| all[..count].to_vec()), "{most} bytes");
+        }
+    }
+
+    #[test]
+    fn what_a_merge_makes_has_no_longer_columns_than_its_choice_foresaw() {
+        let mut collection = sealed(&[(5, 900), (200, 0), (7, 700), (1, 60), (30, 90), (150, 1)]);
+        let most = 12_000;
+        let segments = collection.to_merge(Urgency::WhenFull, most).unwrap();
+        assert!(segments.len() > 2 && segments.len() < 6);
+        let merged = collection.hand_out(JobInput { segments, ..JobInput::default() }).finish().unwrap();
+        let longest = merged.segment().unwrap().longest_column();
+        assert!(longest > most / 2 && longest <= most, "{longest} bytes");
+    }
+
+    #[test]
+    fn a_class_of_which_no_two_fit_keeps_no_other_from_being_merged() {
+        let collection = sealed(&[(1, 60_000), (1, 60_000), (3_000, 0), (3_000, 0)]);
+        let chosen = collection.to_merge(Urgency::WhenFull, 100_000).unwrap();
+        assert_eq!(chosen.iter().map(|s| s.live.live()).collect::<Vec<_>>(), [3_000, 3_000]);
+    }
+
+    #[test]
+    fn a_worn_segment_is_written_anew_however_large_it_is() {
+        let mut collection = sealed(&[(4, 60_000), (4, 60_000)]);
+        assert!(collection.to_merge(Urgency::Reclaim, 100_000).is_none());
+        collection.segments[1].live.kill(Offset(0));
+        let worn = collection.to_merge(Urgency::Reclaim, 100_000).unwrap();
+        assert_eq!(worn.iter().map(|s| s.segment.id()).collect::<Vec<_>>(), [collection.segments[1].segment.id()]);
     }
 }

@@ -12,7 +12,7 @@ pub use draft::{Draft, Origin};
 pub use live::LiveBitmap;
 pub use manifest::{Manifest, ManifestSegment};
 pub use memtable::{BLOCK_ROWS, Block, Memtable, Row};
-pub use sealed::{Checks, Segment, SegmentBytes};
+pub use sealed::{Checks, MAX_COLUMN_BYTES, Segment, SegmentBytes};
 
 use crate::types::{IdKey, PointId, Stamp};
 

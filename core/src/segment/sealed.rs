@@ -26,6 +26,10 @@ pub type SegmentBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// How many bytes one tombstone takes in its section.
 pub(super) const TOMBSTONE: usize = 56;
 
+/// The most bytes that ids, metadata, or ids of tombstones take in a segment: where they end is said by a u32. So many
+/// bytes of distinct ids are fewer than 2^30 points, which is what the graph can count.
+pub const MAX_COLUMN_BYTES: u64 = u32::MAX as u64;
+
 /// What opening verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
@@ -117,6 +121,12 @@ impl Segment {
     /// How many bytes it has.
     pub fn byte_len(&self) -> usize {
         self.bytes().len()
+    }
+
+    /// How many bytes the longest of ids, metadata and ids of tombstones takes: at most [`MAX_COLUMN_BYTES`].
+    pub fn longest_column(&self) -> u64 {
+        let Ranges { ids, metadata, tombstone_ids, .. } = &self.ranges;
+        ids.len().max(metadata.len()).max(tombstone_ids.len()) as u64
     }
 
     /// All its bytes, as they are stored and shipped.
