@@ -188,9 +188,10 @@ pub(crate) struct Import {
     /// How much is sent at once.
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_batch_bytes)]
     pub(crate) batch_bytes: usize,
-    /// What an acknowledged batch survives [default: the server's].
-    #[arg(long)]
-    pub(crate) durability: Option<Durability>,
+    /// What an acknowledged batch survives.
+    // Whatever the server's default: rows that a checkpoint counts must not be lost with the power.
+    #[arg(long, value_enum, default_value_t = Durability::Strict)]
+    pub(crate) durability: Durability,
     /// What is added to the row's number, which is the id of a point that has none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) id_offset: u64,
@@ -217,12 +218,11 @@ pub(crate) enum Durability {
     Relaxed,
 }
 
-impl From<Option<Durability>> for proto::Durability {
-    fn from(durability: Option<Durability>) -> Self {
+impl From<Durability> for proto::Durability {
+    fn from(durability: Durability) -> Self {
         match durability {
-            None => Self::Unspecified,
-            Some(Durability::Strict) => Self::Strict,
-            Some(Durability::Relaxed) => Self::Relaxed,
+            Durability::Strict => Self::Strict,
+            Durability::Relaxed => Self::Relaxed,
         }
     }
 }

@@ -259,10 +259,10 @@ fn metadata_from_another_file_arrive_with_their_rows() {
 }
 
 #[test]
-fn durability_is_asked_for_as_it_was_given() {
+fn rows_survive_a_loss_of_power_unless_less_was_asked_for() {
     let (server, file) = (server(), File::fvecs(3));
     let cases = [
-        (&[][..], proto::Durability::Unspecified),
+        (&[][..], proto::Durability::Strict),
         (&["--durability", "strict"], proto::Durability::Strict),
         (&["--durability", "relaxed"], proto::Durability::Relaxed),
     ];
