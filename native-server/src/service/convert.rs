@@ -258,8 +258,8 @@ impl Budget {
         })
     }
 
-    /// Whether more than a share of it is spent.
-    pub(super) fn is_below(&self, bytes: usize) -> bool {
+    /// Whether fewer than so many bytes are left.
+    pub(super) fn has_fewer_than(&self, bytes: usize) -> bool {
         self.0.load(Ordering::Relaxed) < bytes
     }
 }

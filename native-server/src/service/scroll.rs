@@ -36,7 +36,7 @@ pub(super) fn page(snapshot: &Snapshot, request: &ScrollRequest) -> Result<Scrol
         for point in found.by_ref() {
             let key = point.id.key();
             points.push(wanted.point(point, &budget)?);
-            if points.len() == limit || budget.is_below(PAGE_BYTES) {
+            if points.len() == limit || budget.has_fewer_than(PAGE_BYTES) {
                 let is_last = step.next.is_none() && found.len() == 0;
                 return Ok(ScrollResponse { points, next_cursor: cursor_to((!is_last).then_some(key)) });
             }
