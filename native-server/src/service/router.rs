@@ -1,12 +1,13 @@
 //! Every path of the one port, and what a request passes on its way there.
 //!
 //! ```text
-//! panics ─► guard ─► bound ─► CORS ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► tenant ─► admit ─► our services
+//! panics ─► guard ─► CORS ─► bound ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► tenant ─► admit ─► our services
 //!                                   │                                         └─► health, reflection, what is not built
 //!                                   └─ anything else ─► HTTP
 //! ```
 //! The order matters: nothing is read before the guard has looked, no body before the tenant is known and the message's
-//! length has been admitted, and gRPC-web is translated before that length is looked for.
+//! length has been admitted, and gRPC-web is translated before that length is looked for. A page may read every refusal
+//! but the guard's, because CORS comes right behind it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -85,8 +86,8 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
     Ok(Router::new()
         .fallback(choose)
         .with_state(worlds)
-        .layer(cors(settings))
         .layer(from_fn_with_state(limits, limits::bound))
+        .layer(cors(settings))
         .layer(from_fn_with_state(Guard::new(settings), guard::check))
         .layer(from_fn(survive)))
 }

@@ -4,18 +4,19 @@ use bytes::Bytes;
 use hyperspace_core::error::ErrorKind::{LimitExceeded, Unavailable};
 use hyperspace_server::proto::{GetRequest, Metric, SearchBatchRequest, UpsertRequest};
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::assert_alive;
-use crate::support::client::{batch, f32s, number};
+use crate::support::client::{Client, batch, f32s, number};
 use crate::support::frames::{announced, call, framed, request, send, unfinished};
 use crate::support::http1::{exchange, request as http_request};
 use crate::support::program::Program;
 use crate::support::refusal::refused;
-use crate::support::server::Running;
+use crate::support::server::{Running, configure};
 use crate::support::until;
 
 const UPSERT: &str = "/hyperspace.v1.Points/Upsert";
@@ -94,11 +95,15 @@ async fn an_answer_that_would_be_too_long_is_an_error_and_takes_no_memory() {
     assert_alive(&client).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_under_way_are_bounded_and_room_returns() {
-    let server = Running::new().await;
+/// Calls an rpc that answers at once.
+async fn list(client: &Client) -> Result<(), Status> {
+    call(&client.channel, "/hyperspace.v1.Collections/List", &[], framed(&[])).await
+}
+
+/// Takes all places for requests, with messages that do not come to their end.
+async fn crowd(server: &Running) -> Vec<JoinHandle<Result<(), Status>>> {
     let mut waiting = Vec::new();
-    // Some are refused, because a connection may have 32.
+    // A connection may have 32.
     for _ in 0..10 {
         let client = server.client().await;
         for _ in 0..32 {
@@ -107,14 +112,43 @@ async fn requests_under_way_are_bounded_and_room_returns() {
         }
     }
     let client = server.client().await;
-    let list = "/hyperspace.v1.Collections/List";
-    let ask = async || call(&client.channel, list, &[], framed(&[])).await;
-    until("all places are taken", async || ask().await.is_err()).await;
-    refused("one more", ask().await, Unavailable, "256 requests");
+    until("all places are taken", async || list(&client).await.is_err()).await;
+    waiting
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_under_way_are_bounded_and_room_returns() {
+    let server = Running::new().await;
+    let waiting = crowd(&server).await;
+    let client = server.client().await;
+    refused("one more", list(&client).await, Unavailable, "256 requests");
     assert_eq!(server.get("/healthz").await.code, 503);
-    waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    until("there is room again", async || ask().await.is_ok()).await;
+    waiting.iter().for_each(JoinHandle::abort);
+    until("there is room again", async || list(&client).await.is_ok()).await;
     assert_alive(&client).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_may_ask_a_full_server_and_read_that_it_is_full() {
+    let app = "https://app.example";
+    let server = Running::with(|settings| configure(settings, "allowed_origins = [\"https://app.example\"]")).await;
+    let waiting = crowd(&server).await;
+    let own = server.address.to_string();
+    let asking = [("host", own.as_str()), ("origin", app)];
+    let preflight = [&asking[..], &[("access-control-request-method", "POST")]].concat();
+    let allowed = exchange(server.address, &http_request("OPTIONS", UPSERT, &preflight, b"")).await;
+    assert_eq!((allowed.code, allowed.header("access-control-allow-origin")), (200, app));
+    let web = [&asking[..], &[("content-type", "application/grpc-web+proto")]].concat();
+    for (headers, code) in [(&asking[..], 503), (&web[..], 200)] {
+        let full = exchange(server.address, &http_request("POST", UPSERT, headers, &framed(&[]))).await;
+        assert_eq!((full.code, full.header("access-control-allow-origin")), (code, app), "{full:?}");
+        if code == 200 {
+            assert_eq!(full.header("hyperspace-error"), "unavailable");
+            assert!(full.header("access-control-expose-headers").contains("hyperspace-error"), "{full:?}");
+        }
+    }
+    waiting.iter().for_each(JoinHandle::abort);
     server.stop().await;
 }
 
