@@ -2,7 +2,7 @@
 
 use tonic::Request;
 
-use super::convert::{config_from, config_to};
+use super::convert::{config_from, config_to, name_from};
 use super::handlers::{Answer, Handlers};
 use crate::database::OpenCollection;
 use crate::proto::collections_server::Collections;
@@ -47,7 +47,7 @@ impl Collections for Handlers {
 
     async fn delete(&self, request: Request<DeleteCollectionRequest>) -> Answer<DeleteCollectionResponse> {
         self.answer(request, |call| {
-            call.database.delete_collection(&call.tenant, &call.message.name)?;
+            call.database.delete_collection(&call.tenant, name_from(&call.message.name)?.as_str())?;
             Ok(DeleteCollectionResponse {})
         })
         .await

@@ -9,7 +9,7 @@ use hyperspace_core::filter::Filter;
 use hyperspace_core::metadata::{MAX_METADATA_BYTES, Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::port;
-use hyperspace_core::types::PointId;
+use hyperspace_core::types::{CollectionName, PointId};
 use uuid::Uuid;
 
 use crate::proto;
@@ -35,6 +35,16 @@ pub(super) fn small(what: &str, number: Option<u64>) -> Result<Option<u32>> {
 /// Names a part of a batch in its error.
 fn of_point(at: usize, what: &str) -> impl FnOnce(Error) -> Error + '_ {
     move |e| Error::new(e.kind(), format!("{what} of point {at}: {}", e.message()))
+}
+
+/// Reads the name of a collection. One that is too long stays too long when it is cut, and is not repeated whole.
+///
+/// # Errors
+/// `InvalidArgument` when it is none.
+pub(super) fn name_from(name: &str) -> Result<CollectionName> {
+    /// One more than a name may have.
+    const ENOUGH: usize = 65;
+    CollectionName::new(&name[..name.ceil_char_boundary(ENOUGH)])
 }
 
 /// Refuses a batch that is too large.
@@ -210,7 +220,7 @@ pub(super) fn config_from(config: Option<proto::CollectionConfig>) -> Result<col
         m: small("m", config.m)?,
         ef_construction: small("ef_construction", config.ef_construction)?,
         ef_search: small("ef_search", config.ef_search)?,
-        ..collection::CollectionConfig::new(&config.name, count(config.dimension), metric)?
+        ..collection::CollectionConfig::new(name_from(&config.name)?.as_str(), count(config.dimension), metric)?
     };
     checked.check()?;
     Ok(checked)
@@ -366,6 +376,19 @@ mod tests {
         assert_eq!(kind(new_ids(MAX_BATCH + 1)), ErrorKind::LimitExceeded);
         let made = new_ids(100).unwrap();
         assert!(made.is_sorted_by(|a, b| a < b), "UUIDv7 rise, and none is made twice");
+    }
+
+    #[test]
+    fn names_are_checked_and_long_ones_are_not_repeated() {
+        for good in ["a".repeat(64), "a-0_".into()] {
+            assert_eq!(name_from(&good).unwrap().as_str(), good);
+        }
+        let long = ["a".repeat(65), "\u{1}".repeat(1 << 20), "\u{1f600}".repeat(1 << 20), "a".repeat(64) + "\u{e4}"];
+        for bad in long.into_iter().chain(["", "A", "../x"].map(String::from)) {
+            let error = name_from(&bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.message().len() < 600, "{} bytes", error.message().len());
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hyperspace_core::types::Tenant;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
+use super::convert::name_from;
 use super::latency::Latencies;
 use super::status::status;
 use super::work::{Workers, block};
@@ -44,7 +45,7 @@ pub(super) struct Call<M> {
 impl<M> Call<M> {
     /// A collection of the caller.
     pub(super) fn collection(&self, name: &str) -> Result<Arc<OpenCollection>> {
-        self.database.collection(&self.tenant, name)
+        self.database.collection(&self.tenant, name_from(name)?.as_str())
     }
 }
 

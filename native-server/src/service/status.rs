@@ -51,13 +51,23 @@ const fn http_code(kind: ErrorKind) -> StatusCode {
     }
 }
 
+/// The longest message that travels, in bytes. It may quote what somebody sent, and a header takes three bytes for
+/// many a byte of it.
+const LONGEST: usize = 1 << 10;
+
+/// What is told of an error.
+fn told(error: &Error) -> &str {
+    let message = error.message();
+    &message[..message.floor_char_boundary(LONGEST)]
+}
+
 /// The status that a gRPC client gets for an error.
 #[expect(clippy::needless_pass_by_value, reason = "the last thing that is done with an error; reads well in map_err")]
 pub(super) fn status(error: Error) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(ERROR, MetadataValue::from_static(error.kind().code()));
     metadata.insert(RETRYABLE, MetadataValue::from_static(if error.is_retryable() { "true" } else { "false" }));
-    Status::with_metadata(code(error.kind()), error.message(), metadata)
+    Status::with_metadata(code(error.kind()), told(&error), metadata)
 }
 
 /// Whether a request speaks gRPC or gRPC-web.
@@ -73,7 +83,7 @@ pub(super) fn refusal(headers: &HeaderMap, error: Error) -> Response {
             response.headers_mut().insert(CONTENT_TYPE, spoken.clone());
             response
         }
-        _ => (http_code(error.kind()), format!("{}\n", error.message())).into_response(),
+        _ => (http_code(error.kind()), format!("{}\n", told(&error))).into_response(),
     }
 }
 
@@ -121,6 +131,8 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'
 mod tests {
     use super::*;
 
+    use http_body_util::BodyExt as _;
+
     /// The table of errors: kind, gRPC, HTTP.
     const TABLE: [(ErrorKind, Code, u16); 12] = [
         (ErrorKind::InvalidArgument, Code::InvalidArgument, 400),
@@ -161,6 +173,16 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], spoken);
             assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::PermissionDenied);
             assert_eq!(response.headers()[ERROR], "permission_denied");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_cut_between_two_characters() {
+        for (message, kept) in [("x".repeat(1024), 1024), ("x".repeat(1 << 20), 1024), ("\u{20ac}".repeat(400), 1023)] {
+            let error = Error::invalid_argument(message.clone());
+            assert_eq!(status(error.clone()).message(), &message[..kept]);
+            let plain = refusal(&HeaderMap::new(), error).into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(plain, format!("{}\n", &message[..kept]));
         }
     }
 
