@@ -39,7 +39,7 @@ pub(super) struct Call<M> {
     pub(super) tenant: Tenant,
     pub(super) message: M,
     /// What the request holds (its place among the bounded) until its work is done.
-    _held: Extensions,
+    held: Extensions,
 }
 
 impl<M> Call<M> {
@@ -65,7 +65,7 @@ impl Handlers {
         let (_, extensions, message) = request.into_parts();
         let tenant = extensions.get::<Tenant>().cloned();
         let tenant = tenant.ok_or_else(|| Error::internal("a bug: a request came here without a tenant"))?;
-        Ok(Call { database: Arc::clone(&self.database), tenant, message, _held: extensions })
+        Ok(Call { database: Arc::clone(&self.database), tenant, message, held: extensions })
     }
 
     /// Answers with what the work returns, which may wait for the disk.
@@ -94,12 +94,169 @@ impl Handlers {
     pub(super) async fn write<M: Send + 'static, N: Send + 'static, A>(
         &self,
         request: Request<M>,
-        work: impl FnOnce(Call<M>) -> Result<(Ticket, N)> + Send + 'static,
+        work: impl FnOnce(&Call<M>) -> Result<(Ticket, N)> + Send + 'static,
         answer: impl FnOnce(Written, N) -> A,
     ) -> Answer<A> {
         let call = self.call(request).map_err(status)?;
-        let (ticket, noted) = block(move || work(call)).await.map_err(status)?;
-        let written = ticket.wait().await.map_err(status)?;
+        // What is queued is in memory until it is written, and holds its place so long, though nobody waits any more.
+        let writing = tokio::spawn(async move {
+            let queued = block(move || work(&call).map(|queued| (queued, call.held)));
+            let ((ticket, noted), _held) = queued.await?;
+            Ok((ticket.wait().await?, noted))
+        });
+        let written = writing.await.unwrap_or_else(|error| Err(Error::internal(format!("a bug: a write: {error}"))));
+        let (written, noted) = written.map_err(status)?;
         Ok(Response::new(answer(written, noted)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Condvar, Mutex};
+
+    use hyperspace_core::collection::CollectionConfig;
+    use hyperspace_core::metric::Metric;
+    use hyperspace_core::segment::SegmentBytes;
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel};
+    use tokio::sync::oneshot;
+
+    use crate::database::DatabaseOptions;
+    use crate::disk::{Disk, Entry, File, LocalDisk};
+    use crate::proto::points_server::Points as _;
+    use crate::proto::vectors::Rows;
+    use crate::proto::{UpsertRequest, Vectors};
+
+    /// Where syncs wait while it is shut; each of them tells that it has come.
+    #[derive(Debug)]
+    struct Gate {
+        is_shut: Mutex<bool>,
+        opened: Condvar,
+        come: UnboundedSender<()>,
+    }
+
+    impl Gate {
+        fn new() -> (Arc<Self>, UnboundedReceiver<()>) {
+            let (come, comes) = unbounded_channel();
+            (Arc::new(Self { is_shut: Mutex::new(false), opened: Condvar::new(), come }), comes)
+        }
+
+        fn shut(&self, shut: bool) {
+            *self.is_shut.lock().unwrap() = shut;
+            self.opened.notify_all();
+        }
+    }
+
+    #[derive(Debug)]
+    struct GatedDisk(LocalDisk, Arc<Gate>);
+
+    #[derive(Debug)]
+    struct GatedFile(Box<dyn File>, Arc<Gate>);
+
+    impl File for GatedFile {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.append(bytes)
+        }
+
+        fn take_back(&mut self, len: u64) -> io::Result<()> {
+            self.0.take_back(len)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            let is_shut = self.1.is_shut.lock().unwrap();
+            // Nobody listens any more when the test is over.
+            let _ = self.1.come.send(());
+            drop(self.1.opened.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+            self.0.sync()
+        }
+    }
+
+    impl Disk for GatedDisk {
+        fn create(&self, file: &Path) -> io::Result<Box<dyn File>> {
+            Ok(Box::new(GatedFile(self.0.create(file)?, Arc::clone(&self.1))))
+        }
+
+        fn location(&self, path: &Path) -> PathBuf {
+            self.0.location(path)
+        }
+
+        fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+            self.0.list(directory)
+        }
+
+        fn create_directory(&self, directory: &Path) -> io::Result<()> {
+            self.0.create_directory(directory)
+        }
+
+        fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
+            self.0.read(file)
+        }
+
+        fn map(&self, file: &Path) -> io::Result<SegmentBytes> {
+            self.0.map(file)
+        }
+
+        fn truncate(&self, file: &Path, len: u64) -> io::Result<()> {
+            self.0.truncate(file, len)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn link(&self, file: &Path, second: &Path) -> io::Result<()> {
+            self.0.link(file, second)
+        }
+
+        fn remove(&self, file: &Path) -> io::Result<()> {
+            self.0.remove(file)
+        }
+
+        fn remove_directory(&self, directory: &Path) -> io::Result<()> {
+            self.0.remove_directory(directory)
+        }
+
+        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+            self.0.sync_directory(directory)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_write_holds_its_place_until_it_is_durable_though_its_client_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, _lock) = LocalDisk::open(folder.path()).unwrap();
+        let (gate, mut comes) = Gate::new();
+        let disk = GatedDisk(disk, Arc::clone(&gate));
+        let database = Database::open_on(Arc::new(disk), DatabaseOptions::default()).unwrap();
+        let config = CollectionConfig::new("c", 1, Metric::L2).unwrap();
+        database.create(&Tenant::local(), config).unwrap();
+        let (_stop, stopping) = watch::channel(false);
+        let handlers = Handlers::new(Arc::clone(&database), stopping);
+
+        let upsert = async |place: oneshot::Sender<()>| {
+            let vectors = Some(Vectors { rows: Some(Rows::F32(vec![0; 4].into())) });
+            let message = UpsertRequest { collection: "c".into(), vectors, ..UpsertRequest::default() };
+            let mut request = Request::new(message);
+            request.extensions_mut().insert(Tenant::local());
+            request.extensions_mut().insert(Arc::new(place));
+            handlers.upsert(request).await
+        };
+        // The first write syncs more than the log.
+        upsert(oneshot::channel().0).await.unwrap();
+        while comes.try_recv() != Err(TryRecvError::Empty) {}
+
+        let (place, mut is_free) = oneshot::channel::<()>();
+        gate.shut(true);
+        let call = tokio::spawn(async move { upsert(place).await });
+        comes.recv().await.unwrap();
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        assert_eq!(is_free.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is not written yet");
+        gate.shut(false);
+        assert!(is_free.await.is_err(), "the place is given back, and nothing is ever sent");
+        tokio::task::spawn_blocking(move || database.close()).await.unwrap().unwrap();
     }
 }

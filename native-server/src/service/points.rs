@@ -73,8 +73,7 @@ impl Points for Handlers {
 }
 
 /// Queues a batch; the answer names the ids, which may have been made here.
-#[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]
-fn upsert(call: Call<UpsertRequest>) -> Result<(Ticket, Vec<PointId>)> {
+fn upsert(call: &Call<UpsertRequest>) -> Result<(Ticket, Vec<PointId>)> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
@@ -88,8 +87,7 @@ fn upsert(call: Call<UpsertRequest>) -> Result<(Ticket, Vec<PointId>)> {
     Ok((call.database.upsert(&collection, &batch, durability)?, ids))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]
-fn delete(call: Call<DeleteRequest>) -> Result<(Ticket, ())> {
+fn delete(call: &Call<DeleteRequest>) -> Result<(Ticket, ())> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
@@ -106,8 +104,7 @@ fn delete(call: Call<DeleteRequest>) -> Result<(Ticket, ())> {
     Ok((ticket, ()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]
-fn set_metadata(call: Call<SetMetadataRequest>) -> Result<(Ticket, ())> {
+fn set_metadata(call: &Call<SetMetadataRequest>) -> Result<(Ticket, ())> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
