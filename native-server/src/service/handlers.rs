@@ -128,7 +128,7 @@ mod tests {
     use crate::disk::{Disk, Entry, File, LocalDisk};
     use crate::proto::points_server::Points as _;
     use crate::proto::vectors::Rows;
-    use crate::proto::{UpsertRequest, Vectors};
+    use crate::proto::{UpsertRequest, UpsertResponse, Vectors};
 
     /// Where syncs wait while it is shut; each of them tells that it has come.
     #[derive(Debug)]
@@ -199,10 +199,6 @@ mod tests {
             self.0.map(file)
         }
 
-        fn truncate(&self, file: &Path, len: u64) -> io::Result<()> {
-            self.0.truncate(file, len)
-        }
-
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
             self.0.rename(from, to)
         }
@@ -224,6 +220,16 @@ mod tests {
         }
     }
 
+    /// Writes a point; what holds the request's place goes along with it.
+    async fn upsert(handlers: Handlers, place: oneshot::Sender<()>) -> Answer<UpsertResponse> {
+        let vectors = Some(Vectors { rows: Some(Rows::F32(vec![0; 4].into())) });
+        let message = UpsertRequest { collection: "c".into(), vectors, ..UpsertRequest::default() };
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Tenant::local());
+        request.extensions_mut().insert(Arc::new(place));
+        handlers.upsert(request).await
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_write_holds_its_place_until_it_is_durable_though_its_client_is_gone() {
         let folder = tempfile::tempdir().unwrap();
@@ -236,21 +242,13 @@ mod tests {
         let (_stop, stopping) = watch::channel(false);
         let handlers = Handlers::new(Arc::clone(&database), stopping);
 
-        let upsert = async |place: oneshot::Sender<()>| {
-            let vectors = Some(Vectors { rows: Some(Rows::F32(vec![0; 4].into())) });
-            let message = UpsertRequest { collection: "c".into(), vectors, ..UpsertRequest::default() };
-            let mut request = Request::new(message);
-            request.extensions_mut().insert(Tenant::local());
-            request.extensions_mut().insert(Arc::new(place));
-            handlers.upsert(request).await
-        };
         // The first write syncs more than the log.
-        upsert(oneshot::channel().0).await.unwrap();
+        upsert(handlers.clone(), oneshot::channel().0).await.unwrap();
         while comes.try_recv() != Err(TryRecvError::Empty) {}
 
         let (place, mut is_free) = oneshot::channel::<()>();
         gate.shut(true);
-        let call = tokio::spawn(async move { upsert(place).await });
+        let call = tokio::spawn(upsert(handlers, place));
         comes.recv().await.unwrap();
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
