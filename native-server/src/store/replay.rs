@@ -52,7 +52,6 @@ pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Reco
         let mut reading = FileReading {
             bytes: &bytes,
             salt: Salt::of(database, number),
-            ended: false,
             is_last: at + 1 == numbers.len(),
             records: Records::new(),
             holds: Holds::new(),
@@ -71,9 +70,9 @@ pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Reco
                 None => reading.bytes = &bytes[..whole],
             }
         }
-        if reading.is_last && !reading.ended && replayed.obstacle.is_none() {
-            // Whoever wrote it died, or failed to sync it. What was read may be in the system's memory only, in pages that
-            // it calls clean and never writes: so it goes into a new file, without its tail.
+        if reading.is_last && replayed.obstacle.is_none() {
+            // Whoever wrote it may have died, or failed to sync it, its closing note too. What was read may be in the
+            // system's memory only, in pages that it calls clean and never writes: so it goes into a new file.
             match replace(disk, &path, reading.bytes).map_err(|failure| failure.error) {
                 Err(error) if error.kind() == ErrorKind::LimitExceeded => replayed.obstacle = Some(error),
                 outcome => outcome?,
@@ -99,8 +98,6 @@ struct Tail {
 struct FileReading<'a> {
     bytes: &'a [u8],
     salt: Salt,
-    /// Whether the last frame says that the log was closed in order.
-    ended: bool,
     is_last: bool,
     records: Records<'a>,
     holds: Holds,
@@ -150,7 +147,6 @@ impl<'a> FileReading<'a> {
             self.holds.insert(space, lsn_of(record)?);
             self.records.entry(space).or_default().push(record);
         }
-        self.ended = frame.body == Body::End;
         replayed.next_seq = frame.seq + 1;
         Ok(frame.len)
     }

@@ -148,7 +148,7 @@ fn a_writer_who_waits_for_the_log_goes_on_when_another_collection_is_sealed() {
     let (oldest, other) = (created(&database, "oldest"), created(&database, "other"));
     // The indexer stands in the middle of a seal, and what it seals holds most of the log.
     disk.hold(Kind::Append, "spaces");
-    upsert(&database, &oldest, &ids(0, 200), &Random::new(1).vector(200 * DIMENSION), Relaxed).unwrap();
+    upsert(&database, &oldest, &ids(0, 400), &Random::new(1).vector(400 * DIMENSION), Relaxed).unwrap();
     disk.until_waiting(1);
     std::thread::scope(|scope| {
         let (database, other) = (&database, &other);
