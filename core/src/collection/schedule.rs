@@ -103,12 +103,17 @@ impl Collection {
         let full = self.memtable.rows() >= self.policy.rows || self.memtable.bytes() >= self.policy.bytes;
         let many_graves = self.memtable.tombstones().len() >= self.policy.rows;
         let wanted = full || many_graves || urgency != Urgency::WhenFull && !self.memtable.is_empty();
-        wanted && !self.jobs_out.iter().any(|out| out.segments.is_empty())
+        wanted && !self.seal_is_out()
     }
 
     /// Whether [`Collection::next_merge`] would have one.
     pub fn merge_is_due(&self, urgency: Urgency) -> bool {
         self.to_merge(urgency, MAX_COLUMN_BYTES).is_some()
+    }
+
+    /// Whether a seal is being worked at.
+    pub fn seal_is_out(&self) -> bool {
+        self.jobs_out.iter().any(|out| out.segments.is_empty())
     }
 
     /// Whether any job is being worked at.

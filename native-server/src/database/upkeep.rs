@@ -127,12 +127,7 @@ impl Database {
     /// # Errors
     /// `LimitExceeded` when the disk has no room for the new segments beside the old ones.
     pub fn vacuum(&self, collection: &Arc<OpenCollection>) -> Result<VacuumReport> {
-        self.check_writable()?;
-        collection.check()?;
-        // Points that died in memory are dropped by sealing it, once: those that come meanwhile are not waited for.
-        if let Some(job) = collection.read(|engine| engine.next_seal(Urgency::Reclaim)) {
-            self.run(collection, job)?;
-        }
+        self.seal_all(collection)?;
         let before = collection.snapshot();
         // Points that die meanwhile may make more work; what was there at the start takes at most two rounds each.
         let mut rounds = 2 * before.segments().len();
@@ -166,5 +161,27 @@ impl Database {
             bytes_before: bytes(&gone),
             bytes_after: bytes(&came),
         })
+    }
+
+    /// Seals what is in memory now; what comes meanwhile is not waited for. A seal that an indexer is at takes only what
+    /// was there when it began.
+    fn seal_all(&self, collection: &Arc<OpenCollection>) -> Result<()> {
+        let newest = collection.read(|engine| engine.newest_lsn());
+        loop {
+            self.check_writable()?;
+            collection.check()?;
+            if collection.sealed_through() >= newest {
+                return Ok(());
+            }
+            let (job, others) = collection.read(|engine| (engine.next_seal(Urgency::Reclaim), engine.seal_is_out()));
+            match job {
+                Some(job) => drop(self.run(collection, job)?),
+                None if others => {
+                    let is_over = || !collection.read(|engine| engine.seal_is_out());
+                    collection.wait_until(None, || self.check_writable().is_err() || is_over());
+                }
+                None => return Ok(()),
+            }
+        }
     }
 }
