@@ -51,7 +51,8 @@ impl Program {
     /// The same on an address; returns when it listens.
     pub(crate) fn start_on(folder: &Path, listen: &str) -> Self {
         let arguments = ["--listen", listen, "--data-dir", "data", "--log", "error"];
-        Self::listening(&mut command(SERVER, folder, &arguments))
+        // With an arena for each thread its memory would depend on which thread answers which call.
+        Self::listening(command(SERVER, folder, &arguments).env("MALLOC_ARENA_MAX", "1"))
     }
 
     /// A server by its whole command; returns when it listens.
