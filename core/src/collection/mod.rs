@@ -159,7 +159,7 @@ impl Collection {
         self.graph_insertions
     }
 
-    /// Bytes of vectors and metadata in the memtable.
+    /// About how many bytes the memtable takes: rows with all that keeps and finds them, and tombstones.
     pub const fn memtable_bytes(&self) -> usize {
         self.memtable.bytes()
     }

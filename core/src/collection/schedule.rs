@@ -24,7 +24,7 @@ use super::snapshot::LiveSegment;
 pub struct SealPolicy {
     /// Rows in the memtable that start a seal.
     pub rows: usize,
-    /// Bytes of vectors and metadata in the memtable that start a seal.
+    /// Bytes of the memtable that start a seal, by [`Collection::memtable_bytes`].
     pub bytes: usize,
     /// Segments of one size class that start a merge.
     pub fan_in: usize,

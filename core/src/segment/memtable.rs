@@ -27,6 +27,35 @@ pub struct Row {
     pub metadata: Metadata,
 }
 
+/// The counts of an `Arc`, beside what it holds.
+const ARC: usize = 2 * size_of::<usize>();
+/// What a row takes beside its vector, the text of its id and its metadata.
+const ROW: usize =
+    size_of::<IdKey>() + size_of::<f32>() + size_of::<Arc<Row>>() + ARC + size_of::<Row>() + map_entry::<u64>();
+
+/// What an entry takes in a map of keys: tables are half to wholly full, and keep a byte beside each slot.
+const fn map_entry<T>() -> usize {
+    2 * (size_of::<(IdKey, T)>() + 1)
+}
+
+/// What the text of an id takes.
+fn id_bytes(id: &PointId) -> usize {
+    match id {
+        PointId::Int(_) => 0,
+        PointId::Str(text) => ARC + text.len(),
+    }
+}
+
+fn tombstone_bytes(tombstone: &Tombstone) -> usize {
+    map_entry::<Tombstone>() + id_bytes(&tombstone.id)
+}
+
+impl Row {
+    fn bytes(&self) -> usize {
+        ROW + id_bytes(&self.id) + ARC + self.metadata.as_bytes().len()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct BlockRows {
     vectors: Vec<f32>,
@@ -91,6 +120,10 @@ impl Block {
         (0..self.len()).filter(|&at| self.is_live(at))
     }
 
+    fn bytes(&self) -> usize {
+        size_of_val(self.vectors()) + self.data.rows.iter().map(|row| row.bytes()).sum::<usize>()
+    }
+
     fn kill(&mut self, at: usize) {
         self.dead[at / 64] |= 1 << (at % 64);
     }
@@ -126,7 +159,7 @@ impl Memtable {
         self.live.len()
     }
 
-    /// Bytes of vectors and metadata held, dead rows included.
+    /// About how many bytes it takes: rows with all that keeps and finds them, dead ones included, and tombstones.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -171,7 +204,7 @@ impl Memtable {
     /// Appends a point; an older row of the same id dies, a tombstone of it is forgotten.
     pub fn put(&mut self, key: IdKey, row: Row, vector: impl Iterator<Item = f32>, term: Option<f32>) {
         self.kill(&key);
-        self.tombstones.remove(&key);
+        self.exhume(&key);
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK_ROWS) || self.last_is_frozen() {
             self.blocks.push(Block::default());
         }
@@ -182,7 +215,7 @@ impl Memtable {
         data.vectors.extend(vector);
         data.terms.extend(term);
         self.rows += 1;
-        self.bytes += (data.vectors.len() - before) * 4 + row.metadata.as_bytes().len();
+        self.bytes += size_of_val(&data.vectors[before..]) + row.bytes();
         self.live.insert(key, number);
         data.keys.push(key);
         data.rows.push(Arc::new(row));
@@ -198,7 +231,10 @@ impl Memtable {
 
     /// Remembers a delete.
     pub fn bury(&mut self, tombstone: Tombstone) {
-        self.tombstones.insert(tombstone.key, tombstone);
+        self.bytes += tombstone_bytes(&tombstone);
+        if let Some(older) = self.tombstones.insert(tombstone.key, tombstone) {
+            self.bytes -= tombstone_bytes(&older);
+        }
     }
 
     /// Ends the last block, so that everything written from now on starts a new one; returns the number of the first
@@ -213,14 +249,13 @@ impl Memtable {
         let count = (before_row.saturating_sub(self.first_row) as usize / BLOCK_ROWS).min(self.blocks.len());
         for block in self.blocks.drain(..count) {
             self.rows -= block.len();
-            self.bytes -= block.data.vectors.len() * 4;
-            self.bytes -= block.data.rows.iter().map(|r| r.metadata.as_bytes().len()).sum::<usize>();
+            self.bytes -= block.bytes();
         }
         self.first_row += (count * BLOCK_ROWS) as u64;
         self.live.retain(|_, row| *row >= before_row);
         for tombstone in sealed {
             if self.tombstones.get(&tombstone.key).is_some_and(|t| t.stamp == tombstone.stamp) {
-                self.tombstones.remove(&tombstone.key);
+                self.exhume(&tombstone.key);
             }
         }
     }
@@ -228,6 +263,13 @@ impl Memtable {
     /// The number of the row at a place of a block of [`Memtable::blocks`].
     pub const fn number(&self, block: usize, at: usize) -> u64 {
         self.first_row + (block * BLOCK_ROWS + at) as u64
+    }
+
+    /// Forgets the delete of an id.
+    fn exhume(&mut self, key: &IdKey) {
+        if let Some(tombstone) = self.tombstones.remove(key) {
+            self.bytes -= tombstone_bytes(&tombstone);
+        }
     }
 
     fn place(&self, number: u64) -> Option<(usize, usize)> {
@@ -252,6 +294,10 @@ mod tests {
     fn row(id: u64, cseq: u64) -> Row {
         let id = PointId::Int(id);
         Row { id, stamp: Stamp { hlc: 1, writer: 1, cseq }, metadata: Metadata::default() }
+    }
+
+    fn grave(id: PointId, cseq: u64) -> Tombstone {
+        Tombstone { key: id.key(), id, stamp: Stamp { hlc: 1, writer: 1, cseq }, seq: 0 }
     }
 
     fn put(table: &mut Memtable, id: u64, cseq: u64) {
@@ -284,7 +330,7 @@ mod tests {
         assert_eq!(table.blocks()[last].len(), 2, "rows after a freeze start a new block");
         assert!(!table.is_live(5) && table.is_live(6));
         table.drop_sealed(frozen, &[]);
-        assert_eq!((table.rows(), table.live_points(), table.bytes()), (2, 2, 16));
+        assert_eq!((table.rows(), table.live_points()), (2, 2));
         assert_eq!(table.stamp_of(&PointId::Int(5).key()).unwrap().cseq, 300);
         assert_eq!(table.stamp_of(&PointId::Int(6).key()), None);
         assert!(!table.is_live(6) && table.is_live(table.number(0, 0)));
@@ -293,10 +339,7 @@ mod tests {
     #[test]
     fn a_tombstone_goes_with_its_seal_unless_a_newer_one_took_its_place() {
         let mut table = Memtable::default();
-        let grave = |id: u64, cseq| {
-            let row = row(id, cseq);
-            Tombstone { key: row.id.key(), id: row.id, stamp: row.stamp, seq: 0 }
-        };
+        let grave = |id: u64, cseq| grave(PointId::Int(id), cseq);
         table.bury(grave(1, 1));
         table.bury(grave(2, 2));
         let sealed: Vec<_> = table.tombstones().cloned().collect();
@@ -306,5 +349,50 @@ mod tests {
         assert_eq!(table.tombstones().map(|t| t.stamp.cseq).collect::<Vec<_>>(), [3]);
         put(&mut table, 2, 4);
         assert_eq!(table.tombstones().len(), 0, "a point written again has no tombstone");
+    }
+
+    #[test]
+    fn what_keeps_a_row_or_a_tombstone_is_counted_with_it() {
+        let mut table = Memtable::default();
+        put(&mut table, 1, 1);
+        let row = table.bytes();
+        // Its place in a block and in the index, what is behind the place, and two numbers.
+        assert!(row > 16 + size_of::<usize>() + size_of::<Row>() + 16 + 8 + 2 * 4, "{row} bytes");
+        table.bury(grave(PointId::Int(2), 2));
+        let tombstone = table.bytes() - row;
+        assert!(tombstone > 16 + size_of::<Tombstone>(), "{tombstone} bytes");
+        let long = PointId::string(&"x".repeat(128)).unwrap();
+        table.bury(grave(long.clone(), 3));
+        assert!(table.bytes() >= row + 2 * tombstone + 128);
+        let before = table.bytes();
+        let fields = Metadata::from_bytes(&[1, 0, b'a', 0]).unwrap();
+        let named = Row { id: long.clone(), stamp: Stamp::default(), metadata: fields };
+        table.put(long.key(), named, [0.0; 2].into_iter(), None);
+        assert!(table.bytes() >= before - 128 - tombstone + row + 128 + 4, "the row takes the tombstone's place");
+    }
+
+    #[test]
+    fn as_many_bytes_are_counted_as_a_table_of_the_same_rows_and_tombstones_has() {
+        let mut table = Memtable::default();
+        let mut fresh = Memtable::default();
+        for id in 0..300 {
+            put(&mut table, id % 200, id);
+            table.bury(grave(PointId::Int(id % 10 + 1_000), id));
+        }
+        let sealed: Vec<_> = table.tombstones().filter(|t| t.stamp.cseq % 2 == 0).cloned().collect();
+        let frozen = table.freeze();
+        for id in 0..5 {
+            put(&mut table, id, 400 + id);
+            table.kill(&PointId::Int(id).key());
+            put(&mut fresh, id, 400 + id);
+        }
+        table.drop_sealed(frozen, &sealed);
+        assert_eq!(table.tombstones().len(), 5);
+        table.tombstones().for_each(|t| fresh.bury(t.clone()));
+        assert_eq!((table.rows(), table.bytes()), (fresh.rows(), fresh.bytes()), "dead rows are counted too");
+        let sealed: Vec<_> = table.tombstones().cloned().collect();
+        let frozen = table.freeze();
+        table.drop_sealed(frozen, &sealed);
+        assert_eq!((table.rows(), table.bytes()), (0, 0));
     }
 }

@@ -4,6 +4,7 @@ use super::host::{Host, ids};
 use crate::support::Random;
 use hyperspace_core::collection::{CollectionConfig, Plan, Scratch, SearchRequest, Urgency, Vectors};
 use hyperspace_core::error::ErrorKind;
+use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 
 #[test]
@@ -31,6 +32,26 @@ fn with_the_indexer_parked_a_thousand_searches_and_upserts_still_finish() {
     assert_eq!(host.collection.graph_insertions(), 0, "nothing was indexed on the way");
     host.install(parked.finish().unwrap()).unwrap();
     assert_eq!((host.collection.snapshot().indexed(), host.collection.snapshot().pending()), (3_000, 1_000));
+}
+
+#[test]
+fn rows_decide_when_embeddings_are_sealed_and_bytes_when_wider_ones_are() {
+    let rows_at_seal = |dimension: usize| {
+        let mut host = Host::create(CollectionConfig::new("wide", dimension, Metric::L2).unwrap()).unwrap();
+        let text = Value::Map([("text".to_owned(), Value::Str("x".repeat(200)))].into());
+        let metadata = vec![Metadata::from_value(&text).unwrap(); 10];
+        let rows = vec![0.5; 10 * dimension];
+        for batch in (0..).step_by(10) {
+            host.upsert(&ids(batch, 10), Vectors::F32(&rows), &metadata).unwrap();
+            if host.collection.seal_is_due(Urgency::WhenFull) {
+                return host.collection.unsealed_rows();
+            }
+        }
+        unreachable!("a memtable is full at some time")
+    };
+    assert_eq!(rows_at_seal(8), 2_000);
+    assert_eq!(rows_at_seal(384), 2_000);
+    assert!((600..700).contains(&rows_at_seal(1_536)), "4 MiB of rows of 6 KiB and a bit");
 }
 
 #[test]
