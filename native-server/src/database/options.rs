@@ -156,7 +156,7 @@ pub struct CollectionStats {
     pub tombstones: u64,
     /// Bytes of its segments.
     pub segment_bytes: u64,
-    /// Bytes of vectors and metadata in memory.
+    /// About how many bytes the memtable takes.
     pub memtable_bytes: u64,
     /// Whether a seal or a merge is under way or due.
     pub indexing: bool,

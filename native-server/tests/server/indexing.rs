@@ -15,7 +15,13 @@ use hyperspace_server::database::{Database, DatabaseOptions, OpenCollection, Tic
 use crate::sim::{Kind, SimDisk};
 use crate::support::{DIMENSION, Random, created, ids, nearest, opened, small, upsert};
 
-const ROW: usize = DIMENSION * 4;
+/// What a memtable counts for one row of these tests.
+fn row_in_memory() -> usize {
+    let database = Database::open_on(SimDisk::default().arc(), small(0)).unwrap();
+    let collection = created(&database, "c");
+    upsert(&database, &collection, &ids(0, 1), &[0.0; DIMENSION], Strict).unwrap();
+    collection.stats().memtable_bytes as usize
+}
 
 /// Waits until the indexers have nothing left to do.
 fn settled(collection: &OpenCollection) {
@@ -48,7 +54,8 @@ fn with_the_indexer_parked_a_thousand_searches_and_upserts_still_finish() {
 
 #[test]
 fn without_indexers_a_writer_is_told_in_time_that_there_is_no_room() {
-    let options = DatabaseOptions { memtable_limit: 50 * ROW, patience: Duration::from_millis(50), ..small(0) };
+    let row = row_in_memory();
+    let options = DatabaseOptions { memtable_limit: 50 * row, patience: Duration::from_millis(50), ..small(0) };
     let database = Database::open_on(SimDisk::default().arc(), options).unwrap();
     let collection = created(&database, "c");
     let write = |id: u64| upsert(&database, &collection, &ids(id, 1), &[id as f32; DIMENSION], Strict);
@@ -56,7 +63,8 @@ fn without_indexers_a_writer_is_told_in_time_that_there_is_no_room() {
     assert_eq!(taken, 51, "writes are taken until there are more bytes than the limit");
     let refused = write(100).unwrap_err();
     assert!(refused.kind() == ErrorKind::Unavailable && refused.is_retryable(), "{refused}");
-    assert!(refused.message().contains("816 bytes in memory (limit 800)"), "{refused}");
+    let full = format!("{} bytes in memory (limit {})", 51 * row, 50 * row);
+    assert!(refused.message().contains(&full), "{refused}");
     assert_eq!(nearest(&collection, &[7.0; DIMENSION], 1, Plan::Auto)[0].0, ids(7, 1)[0], "searches go on");
     let other = created(&database, "other");
     upsert(&database, &other, &ids(0, 1), &[0.0; DIMENSION], Strict).unwrap();
@@ -69,12 +77,13 @@ fn without_indexers_a_writer_is_told_in_time_that_there_is_no_room() {
 
 #[test]
 fn an_import_stays_within_the_limit_of_memory_even_when_it_is_below_what_a_seal_waits_for() {
-    const LIMIT: usize = 1_000 * ROW;
     const BATCH: usize = 100;
     const WRITERS: u64 = 3;
+    let row = row_in_memory();
+    let limit = 1_000 * row;
     for rows in [500, 100_000] {
         let policy = SealPolicy { rows, bytes: 1 << 30, fan_in: 4 };
-        let options = DatabaseOptions { memtable_limit: LIMIT, policy, ..small(2) };
+        let options = DatabaseOptions { memtable_limit: limit, policy, ..small(2) };
         let database = Database::open_on(SimDisk::default().arc(), options).unwrap();
         let collection = created(&database, "c");
         let most = AtomicU64::new(0);
@@ -93,7 +102,7 @@ fn an_import_stays_within_the_limit_of_memory_even_when_it_is_below_what_a_seal_
             }
         });
         let most = most.into_inner() as usize;
-        assert!(most > LIMIT / 2 && most <= LIMIT + WRITERS as usize * BATCH * ROW, "{most} bytes of {LIMIT}");
+        assert!(most > limit / 2 && most <= limit + WRITERS as usize * BATCH * row, "{most} bytes of {limit}");
         assert_eq!(collection.snapshot().len(), WRITERS as usize * 50 * BATCH);
     }
 }
@@ -116,7 +125,7 @@ fn the_log_stays_bounded_under_long_load_whatever_idle_collections_hold() {
         upsert(&database, &busy, &ids(round * 10, 30), &random.vector(30 * DIMENSION), Relaxed).unwrap();
         most = most.max(database.stats().log_bytes);
     }
-    let written: usize = 400 * 30 * ROW;
+    let written: usize = 400 * 30 * DIMENSION * 4;
     assert!(written as u64 > 4 * options.log_limit);
     // Writers wait at twice the limit; a file more may be begun meanwhile.
     assert!(most <= 2 * options.log_limit + options.log_file_bytes, "{most} bytes of log");

@@ -108,7 +108,7 @@ class CollectionStats:
         dead: Points of sealed segments that are dead and still take space.
         tombstones: Deletes that are remembered.
         segment_bytes: Bytes of its sealed segments.
-        memtable_bytes: Bytes of vectors and metadata that wait in memory.
+        memtable_bytes: About how many bytes what waits in memory takes.
         indexing: Whether a seal or a merge is being worked at, or due.
         graph_insertions: Points linked into graphs since the server started.
         searches: Searches since the server started.
