@@ -1,16 +1,19 @@
 //! The native host against oracles: on a simulated disk that records, fails and crashes, and on the real one.
+//!
+//! Crashes, histories and the order of syncs are in `tests/sim`, which lends this one its disk.
 
 #![allow(clippy::unwrap_used)]
 
 mod behaviour;
-mod crash;
-mod durability;
 mod failures;
-mod histories;
+#[path = "../../../tests/sim/server/harness/mod.rs"]
+#[allow(dead_code, reason = "the simulations use the rest")]
+mod harness;
 mod indexing;
 mod kill;
-mod lanes;
 mod lifecycle;
-mod self_search;
-mod sim;
-mod support;
+#[path = "../../../tests/sim/random.rs"]
+#[allow(dead_code, reason = "the simulations use the rest")]
+mod random;
+
+use harness::{lanes, self_search, sim, support};

@@ -12,7 +12,7 @@ use hyperspace_core::port::Durability;
 use hyperspace_core::types::{PointId, Tenant};
 use hyperspace_server::database::{Database, Which};
 
-use crate::support::{DIMENSION, Random, config, filter, metadata};
+use super::support::{DIMENSION, Random, config, filter, metadata};
 
 /// How many values the field `n` takes.
 const VALUES: usize = 5;

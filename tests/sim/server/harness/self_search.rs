@@ -3,7 +3,7 @@
 use hyperspace_core::collection::Plan;
 use hyperspace_server::database::OpenCollection;
 
-use crate::support::nearest;
+use super::support::nearest;
 
 /// How often points looked for themselves by the graphs, and how often in vain.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use hyperspace_core::segment::Manifest;
 use hyperspace_core::types::{PointId, SegmentId, Tenant};
 use hyperspace_server::database::{Database, Tuning, Which};
 
-use crate::sim::{Crash, Event, Inode, Kind, Lie, Note, SimDisk, Tree};
-use crate::support::{DIMENSION, Random, config, created, ids, opened, queued, small, upsert};
+use super::harness::sim::{Crash, Event, Inode, Kind, Lie, Note, SimDisk, Tree};
+use super::harness::support::{DIMENSION, Random, config, created, ids, opened, queued, small, upsert};
 
 /// Answers whose writes were not on the device when they were given.
 fn early_answers(trace: &[Event]) -> Vec<String> {

@@ -12,9 +12,9 @@ use hyperspace_core::port::Durability;
 use hyperspace_core::types::PointId;
 use hyperspace_server::database::{Database, OpenCollection, State, Tuning};
 
-use crate::lanes::{Lane, Points};
-use crate::sim::SimDisk;
-use crate::support::{DIMENSION, Random, effort, filter, small, tenant};
+use super::harness::lanes::{Lane, Points};
+use super::harness::sim::SimDisk;
+use super::harness::support::{DIMENSION, Random, effort, filter, small, tenant};
 
 struct History {
     seed: u64,

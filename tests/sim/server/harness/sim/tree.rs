@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use super::Event;
-use crate::support::Random;
+use crate::random::Random;
 
 pub(crate) type Inode = usize;
 const ROOT: Inode = 0;

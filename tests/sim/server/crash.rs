@@ -12,10 +12,10 @@ use hyperspace_core::port::Durability;
 use hyperspace_server::database::{Database, State, Tuning};
 use hyperspace_server::disk::Disk;
 
-use crate::lanes::{Lane, Progress};
-use crate::self_search::SelfSearches;
-use crate::sim::{Crash, Event, Lie, Note, SimDisk, Tree};
-use crate::support::{DIMENSION, Random, config, created, effort, ids, opened, small, tenant, upsert};
+use super::harness::lanes::{Lane, Progress};
+use super::harness::self_search::SelfSearches;
+use super::harness::sim::{Crash, Event, Lie, Note, SimDisk, Tree};
+use super::harness::support::{DIMENSION, Random, config, created, effort, ids, opened, small, tenant, upsert};
 
 /// A workload and what came of it.
 struct Recorded {

@@ -1,0 +1,9 @@
+//! Whole hosts, simulated: the engine and everything around it on storage in memory that crashes, tears, fails and lies,
+//! every run repeatable from its seed.
+//!
+//! `server` has the server's host on a disk; `random` has the numbers that everything is drawn from.
+
+#![allow(clippy::unwrap_used)]
+
+mod random;
+mod server;
