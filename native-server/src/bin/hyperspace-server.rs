@@ -2,15 +2,19 @@
 //!
 //! Exit codes: 0 after a stop that was asked for, 1 when the server cannot run, 2 when it was asked for what it does not
 //! do or understand. Standard output has the one line that says where it listens; everything else goes to standard error.
+//! A check answers on standard output: 0 when the database is sound, 1 when it is damaged, 2 when it cannot be checked.
 
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use hyperspace_core::error::{Error, Result};
+use hyperspace_server::database::check::check;
 use hyperspace_server::service::Server;
 use hyperspace_server::settings::{Invocation, Refused, Settings, read};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
             say(&chosen.to_toml());
             ExitCode::SUCCESS
         }
+        Ok(Invocation::Check { directory, json }) => report_on(&directory, json),
         Err(Refused::CommandLine(error)) => error.exit(),
         Err(Refused::Settings(error)) => fail(error, 2),
     }
@@ -55,6 +60,27 @@ fn serve(settings: Settings) -> Result<()> {
     // Whatever is still at work was given up: the database is closed.
     runtime.shutdown_background();
     outcome
+}
+
+/// Checks a database and tells what was found.
+fn report_on(directory: &Path, json: bool) -> ExitCode {
+    match check(directory) {
+        Ok(report) => {
+            let sound = report.is_sound();
+            let text = if json {
+                json!({ "sound": sound, "findings": report.findings, "totals": report.totals }).to_string()
+            } else {
+                report.to_string()
+            };
+            say(&format!("{text}\n"));
+            ExitCode::from(u8::from(!sound))
+        }
+        Err(error) if json => {
+            eprintln!("{}", json!({ "error": { "code": error.kind().code(), "message": error.message() } }));
+            ExitCode::from(2)
+        }
+        Err(error) => fail(error, 2),
+    }
 }
 
 /// Tells what happens on standard error: of this program what was asked for, of others what is wrong.

@@ -8,6 +8,7 @@
 //! when manifests that cover its records are durable; what cannot be known after a failure (a sync, the rename of a
 //! manifest) makes the database read-only until it is opened again.
 
+pub mod check;
 mod collection;
 mod commit;
 mod jobs;

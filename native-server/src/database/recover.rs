@@ -36,13 +36,9 @@ impl Database {
         let catalog = read_catalog(&*disk)?;
         let mut spaces = BTreeMap::new();
         for (&space, owned) in &catalog.spaces {
-            let state = open_collection(&*disk, space).and_then(|mut engine| {
+            let state = open_collection(&*disk, space, &owned.name).map(|mut engine| {
                 engine.set_policy(options.policy);
-                let named = engine.config().name.as_str();
-                if named == owned.name {
-                    return Ok(engine);
-                }
-                Err(Error::corrupted(format!("its manifest is of `{named}`")))
+                engine
             });
             let tenant = tenancy::of_catalog(&owned.tenant)?;
             spaces.insert(
@@ -154,8 +150,8 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
     }
 }
 
-/// Opens a collection as its manifest says; the log comes later.
-fn open_collection(disk: &dyn Disk, space: SpaceId) -> Result<Collection> {
+/// Opens a collection of this name as its manifest says; the log comes later.
+pub(super) fn open_collection(disk: &dyn Disk, space: SpaceId, name: &str) -> Result<Collection> {
     let path = manifest_file(space);
     let bytes = disk.read(&path).map_err(|error| failed("reading", &path, error))?;
     let manifest = Manifest::decode(&bytes).map_err(|e| in_file(&path, &e))?;
@@ -167,7 +163,12 @@ fn open_collection(disk: &dyn Disk, space: SpaceId) -> Result<Collection> {
         // Only this program wrote the file, so its checksums vouch for what is in it.
         segments.push(Arc::new(Segment::open(id, bytes, Checks::Sums).map_err(|e| in_file(&path, &e))?));
     }
-    Collection::open(&manifest, &segments).map_err(|e| in_file(&path, &e))
+    let engine = Collection::open(&manifest, &segments).map_err(|e| in_file(&path, &e))?;
+    let named = engine.config().name.as_str();
+    if named == name {
+        return Ok(engine);
+    }
+    Err(Error::corrupted(format!("its manifest is of `{named}`")))
 }
 
 fn in_file(path: &Path, error: &Error) -> Error {

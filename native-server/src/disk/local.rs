@@ -14,7 +14,8 @@ use super::{Disk, Entry, File, failed, map};
 
 /// Files below this size are read instead of mapped: a map costs a page and a system call, too.
 const WORTH_MAPPING: u64 = 256 << 10;
-const LOCK: &str = "LOCK";
+/// The file that the process holds which serves a directory.
+pub(crate) const LOCK: &str = "LOCK";
 
 /// A directory of the local file system.
 #[derive(Debug)]
@@ -26,6 +27,19 @@ pub struct LocalDisk {
 #[derive(Debug)]
 pub struct DirectoryLock(#[expect(dead_code, reason = "the lock goes with the open file")] fs::File);
 
+impl DirectoryLock {
+    fn take(file: fs::File, root: &Path) -> Result<Self> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::unavailable(format!(
+                "the data directory {} is in use by another process (it holds the lock on {LOCK})",
+                root.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(failed("locking", root, error)),
+        }
+    }
+}
+
 impl LocalDisk {
     /// Opens a data directory, making it when it is not there, and locks it.
     ///
@@ -36,15 +50,26 @@ impl LocalDisk {
         make(root).map_err(at("making the data directory"))?;
         let root = root.canonicalize().map_err(at("opening the data directory"))?;
         let lock = options().write(true).create(true).truncate(false).open(root.join(LOCK));
-        let lock = lock.map_err(at("opening the lock file in"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok((Self { root }, DirectoryLock(lock))),
-            Err(TryLockError::WouldBlock) => Err(Error::unavailable(format!(
-                "the data directory {} is in use by another process (it holds the lock on {LOCK})",
-                root.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(at("locking")(error)),
+        let lock = DirectoryLock::take(lock.map_err(at("opening the lock file in"))?, &root)?;
+        Ok((Self { root }, lock))
+    }
+
+    /// Opens a directory to read what is in it, and locks it; without a lock file nobody has served it yet, as a copy.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Unavailable` when another process holds it; else what the file system says.
+    pub(crate) fn inspect(root: &Path) -> Result<(Self, Option<DirectoryLock>)> {
+        if !root.is_dir() {
+            return Err(Error::not_found(format!("there is no directory {}", root.display())));
         }
+        let at = |what: &'static str| move |error| failed(what, root, error);
+        let root = root.canonicalize().map_err(at("opening the data directory"))?;
+        let lock = match fs::File::open(root.join(LOCK)) {
+            Ok(lock) => Some(DirectoryLock::take(lock, &root)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at("opening the lock file in")(error)),
+        };
+        Ok((Self { root }, lock))
     }
 
     fn path(&self, relative: &Path) -> PathBuf {

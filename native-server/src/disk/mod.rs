@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use hyperspace_core::error::Error;
 use hyperspace_core::segment::SegmentBytes;
 
+pub(crate) use local::LOCK;
 pub use local::{DirectoryLock, LocalDisk};
 
 /// Something in a directory.

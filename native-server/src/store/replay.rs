@@ -3,8 +3,10 @@
 //! What a crash leaves behind the last durable frame is a tail of any shape: cut short, full of zeros, with later pages
 //! but not earlier ones. It was never acknowledged and is cut off. A frame that cannot be read although it was durable is
 //! damage: it is reported with file and offset, nothing is cut, and what can be read behind it still is.
+//!
+//! [`LogFile`] only reads; [`replay`] also cuts and writes anew what a process that died has left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use hyperspace_core::bytes::Reader;
@@ -37,122 +39,155 @@ pub(crate) struct Replayed {
 /// # Errors
 /// What the disk says; `Corrupted` when a file is of another database; `Unsupported` for a later version.
 pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Records<'_>)) -> Result<Replayed> {
-    let listed = disk.list(Path::new(LOG)).map_err(|error| failed("listing", Path::new(LOG), error))?;
-    let mut numbers: Vec<u64> = listed.iter().filter_map(|entry| log_number(&entry.name)).collect();
-    numbers.sort_unstable();
-    let mut replayed = Replayed {
-        files: Vec::new(),
-        next_seq: 1,
-        next_number: numbers.last().map_or(1, |last| last + 1),
-        obstacle: None,
-    };
-    for (at, &number) in numbers.iter().enumerate() {
+    let listed = list_files(disk)?;
+    let newest = listed.keys().next_back().copied();
+    let mut replayed =
+        Replayed { files: Vec::new(), next_seq: 1, next_number: newest.map_or(1, |last| last + 1), obstacle: None };
+    let mut expected = None;
+    for (&number, &len) in &listed {
         let path = log_file(number);
-        let bytes = disk.read(&path).map_err(|error| failed("reading", &path, error))?;
-        let mut reading = FileReading {
-            bytes: &bytes,
-            salt: Salt::of(database, number),
-            is_last: at + 1 == numbers.len(),
-            records: Records::new(),
-            holds: Holds::new(),
-        };
-        let expected = (at > 0).then_some(replayed.next_seq);
-        let tail = reading.run(database, expected, &mut replayed).map_err(|e| in_file(&path, &e))?;
-        if let Some(Tail { at: whole, damage }) = tail {
+        let bytes = read_file(disk, number, len)?;
+        let is_last = newest == Some(number);
+        let (mut records, mut holds) = (Records::new(), Holds::new());
+        let reading = LogFile::new(database, number, &bytes, is_last);
+        let gaps = reading.read(expected, &mut replayed.next_seq, |_, frame| {
+            if let Body::Record(space, record) = frame.body {
+                holds.insert(space, lsn_of(record)?);
+                records.entry(space).or_default().push(record);
+            }
+            Ok(())
+        });
+        expected = Some(replayed.next_seq);
+        let mut kept = &bytes[..];
+        if let Some(Gap { at, damage }) = gaps.map_err(|e| in_file(&path, &e))?.into_iter().next() {
             match damage {
                 Some(error) => replayed.obstacle = replayed.obstacle.take().or_else(|| Some(in_file(&path, &error))),
-                None if whole < FILE_HEADER && replayed.obstacle.is_none() => {
+                None if at < FILE_HEADER && replayed.obstacle.is_none() => {
                     // Never got as far as its first frame. Were it back behind a later file, it would look like damage.
                     let removed = disk.remove(&path).and_then(|()| disk.sync_directory(Path::new(LOG)));
                     removed.map_err(|error| failed("removing", &path, error))?;
                     continue;
                 }
-                None => reading.bytes = &bytes[..whole],
+                None => kept = &bytes[..at],
             }
         }
-        if reading.is_last && replayed.obstacle.is_none() {
+        if is_last && replayed.obstacle.is_none() {
             // Whoever wrote it may have died, or failed to sync it, its closing note too. What was read may be in the
             // system's memory only, in pages that it calls clean and never writes: so it goes into a new file.
-            match replace(disk, &path, reading.bytes).map_err(|failure| failure.error) {
+            match replace(disk, &path, kept).map_err(|failure| failure.error) {
                 Err(error) if error.kind() == ErrorKind::LimitExceeded => replayed.obstacle = Some(error),
                 outcome => outcome?,
             }
         }
-        let len = reading.bytes.len() as u64;
-        apply(&reading.records);
-        replayed.files.push(ClosedFile { number, len, holds: reading.holds });
+        apply(&records);
+        replayed.files.push(ClosedFile { number, len: kept.len() as u64, holds });
     }
     Ok(replayed)
+}
+
+/// The files that there are, by rising number, each with its length.
+pub(crate) fn list_files(disk: &dyn Disk) -> Result<BTreeMap<u64, u64>> {
+    let listed = disk.list(Path::new(LOG)).map_err(|error| failed("listing", Path::new(LOG), error))?;
+    Ok(listed.iter().filter_map(|entry| Some((log_number(&entry.name)?, entry.len))).collect())
+}
+
+/// Reads a file of this length.
+///
+/// # Errors
+/// What the disk says; `Unavailable` when it gives fewer bytes than the file has: taken for a torn tail, the rest of them
+/// would be cut off.
+pub(crate) fn read_file(disk: &dyn Disk, number: u64, len: u64) -> Result<Vec<u8>> {
+    let path = log_file(number);
+    let bytes = disk.read(&path).map_err(|error| failed("reading", &path, error))?;
+    if bytes.len() as u64 == len {
+        return Ok(bytes);
+    }
+    Err(Error::unavailable(format!("reading {}: {} bytes came of a file of {len}", path.display(), bytes.len())))
 }
 
 fn in_file(path: &Path, error: &Error) -> Error {
     Error::new(error.kind(), format!("log file {}: {}", path.display(), error.message()))
 }
 
-/// Where reading in order stopped, and whether something durable is missing there.
-struct Tail {
-    at: usize,
-    damage: Option<Error>,
+/// Where a frame should be that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Gap {
+    pub(crate) at: usize,
+    /// That something durable is missing; nothing when a torn tail begins here.
+    pub(crate) damage: Option<Error>,
 }
 
-struct FileReading<'a> {
+/// The bytes of one file.
+pub(crate) struct LogFile<'a> {
+    database: u64,
     bytes: &'a [u8],
     salt: Salt,
     is_last: bool,
-    records: Records<'a>,
-    holds: Holds,
 }
 
-impl<'a> FileReading<'a> {
-    /// Reads the file; says where the first frame is that cannot be read.
-    fn run(&mut self, database: u64, expected: Option<u64>, replayed: &mut Replayed) -> Result<Option<Tail>> {
-        let mut first_tail = None;
+impl<'a> LogFile<'a> {
+    pub(crate) fn new(database: u64, number: u64, bytes: &'a [u8], is_last: bool) -> Self {
+        Self { database, bytes, salt: Salt::of(database, number), is_last }
+    }
+
+    /// Hands on every frame that can be read, with its offset; says where some cannot. `expected` is the number that it
+    /// has to begin with, and `next_seq` goes on to the one behind it.
+    ///
+    /// # Errors
+    /// `Corrupted` when it is of another database; `Unsupported` for a later version; those of `take`.
+    pub(crate) fn read(
+        &self,
+        expected: Option<u64>,
+        next_seq: &mut u64,
+        mut take: impl FnMut(usize, Frame<'a>) -> Result<()>,
+    ) -> Result<Vec<Gap>> {
+        let mut gaps = Vec::new();
+        let mut at = FILE_HEADER;
         match decode_file_header(self.bytes) {
-            Ok((owner, _)) if owner != database => {
-                return Err(Error::corrupted(format!("it is of database {owner:016x}, this one is {database:016x}")));
+            Ok((owner, _)) if owner != self.database => {
+                let own = self.database;
+                return Err(Error::corrupted(format!("it is of database {owner:016x}, this one is {own:016x}")));
             }
             Ok((_, first)) => {
                 if let Some(expected) = expected.filter(|&expected| expected != first) {
                     let error = Error::corrupted(format!("it begins with frame {first}, {expected} is missing"));
-                    first_tail = Some(Tail { at: FILE_HEADER, damage: Some(error) });
+                    gaps.push(Gap { at: FILE_HEADER, damage: Some(error) });
                 }
-                replayed.next_seq = first;
+                *next_seq = first;
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-            Err(error) => first_tail = Some(self.tail(0, replayed.next_seq, &error)),
+            Err(error) => {
+                gaps.push(self.gap(0, *next_seq, &error));
+                at = 0;
+            }
         }
-        let mut at = if first_tail.as_ref().is_some_and(|tail| tail.at < FILE_HEADER) { 0 } else { FILE_HEADER };
         while at < self.bytes.len() {
-            match decode_frame(&self.bytes[at..], self.salt) {
-                Ok(frame) if at > 0 && frame.seq == replayed.next_seq => {
-                    at += self.take(frame, replayed)?;
-                }
+            let frame = match decode_frame(&self.bytes[at..], self.salt) {
+                Ok(frame) if at > 0 && frame.seq == *next_seq => frame,
                 // Whole and right, and of a later version: cutting it off would lose it.
                 Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
                 unread => {
                     let error = unread.err().unwrap_or_else(|| Error::corrupted("a frame out of order"));
-                    let tail = self.tail(at, replayed.next_seq, &error);
-                    let is_damage = tail.damage.is_some();
-                    first_tail.get_or_insert(tail);
-                    let Some(next) = is_damage.then(|| self.later(at, replayed.next_seq)).flatten() else { break };
-                    at = next.0 + self.take(next.1, replayed)?;
+                    let gap = self.gap(at, *next_seq, &error);
+                    let next = gap.damage.is_some().then(|| self.later(at, *next_seq)).flatten();
+                    // A bad header was told already.
+                    if at > 0 {
+                        gaps.push(gap);
+                    }
+                    let Some((later, frame)) = next else { break };
+                    at = later;
+                    frame
                 }
-            }
+            };
+            take(at, frame)?;
+            *next_seq = frame.seq + 1;
+            at += frame.len;
         }
-        Ok(first_tail)
-    }
-
-    fn take(&mut self, frame: Frame<'a>, replayed: &mut Replayed) -> Result<usize> {
-        if let Body::Record(space, record) = frame.body {
-            self.holds.insert(space, lsn_of(record)?);
-            self.records.entry(space).or_default().push(record);
-        }
-        replayed.next_seq = frame.seq + 1;
-        Ok(frame.len)
+        Ok(gaps)
     }
 
     /// Judges what cannot be read at `at`, where frame `expected` should be.
-    fn tail(&self, at: usize, expected: u64, error: &Error) -> Tail {
+    fn gap(&self, at: usize, expected: u64, error: &Error) -> Gap {
         let knew = |from: usize| self.frames_behind(from, expected).any(|(_, frame)| frame.durable >= expected);
         // The header is synced before any frame is written, so what stands behind a bad one was there.
         let lost_its_header = at < FILE_HEADER && self.bytes.len() > FILE_HEADER;
@@ -163,7 +198,7 @@ impl<'a> FileReading<'a> {
                 error.message()
             ))
         });
-        Tail { at, damage }
+        Gap { at, damage }
     }
 
     /// The first frame behind `at` that can be read and comes after `expected`.

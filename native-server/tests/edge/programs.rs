@@ -3,6 +3,9 @@
 use std::net::TcpListener;
 use std::process::Output;
 
+use hyperspace_server::proto::Metric;
+
+use crate::support::client::{batch, numbers};
 use crate::support::program::{CLI, Program, SERVER, command, run, text};
 
 /// Checks that a program failed with one line on standard error and nothing on standard output.
@@ -60,7 +63,7 @@ fn a_command_line_that_is_wrong_is_told_and_exits_2() {
 #[test]
 fn what_is_not_built_says_so_in_one_line_and_exits_2() {
     let folder = tempfile::tempdir().unwrap();
-    let server: [&[&str]; 3] = [&["--role", "follower"], &["--leader", "http://127.0.0.1:1"], &["check", "data"]];
+    let server: [&[&str]; 2] = [&["--role", "follower"], &["--leader", "http://127.0.0.1:1"]];
     for line in server {
         assert_fails("hyperspace-server", &run(SERVER, folder.path(), line), 2, "not built yet");
     }
@@ -79,6 +82,44 @@ fn what_is_not_built_says_so_in_one_line_and_exits_2() {
         assert_fails("hyperspace-cli", &run(CLI, folder.path(), line), 2, "not built yet");
     }
     assert_eq!(crate::support::everything_below(folder.path()), Vec::<String>::new(), "no data were made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_exits_0_when_all_is_sound_1_on_damage_and_2_when_it_cannot_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |more: &[&str]| run(SERVER, folder.path(), &[&["check", "data"], more].concat());
+    assert_fails("hyperspace-server", &check(&[]), 2, "there is no directory data");
+    let server = Program::start(folder.path());
+    let client = server.client().await;
+    client.create("c", 2, Metric::L2).await;
+    client.upsert(batch("c", numbers(0..3), &[0.5; 6])).await;
+    assert_fails("hyperspace-server", &check(&[]), 2, "in use by another process");
+    let refused = check(&["--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), &told["error"]["code"]), (Some(2), &"unavailable".into()));
+    drop((client, server));
+
+    let before = crate::support::everything_below(folder.path());
+    let sound = check(&[]);
+    let last = text(&sound.stdout).lines().last().unwrap();
+    assert_eq!((sound.status.code(), last.starts_with("sound: 0 damaged")), (Some(0), true), "{last}");
+    assert!(last.contains("1 collections, 3 points, 0 segments, 1 records in 1 log files"), "{last}");
+    assert_eq!(crate::support::everything_below(folder.path()), before);
+
+    let log = folder.path().join("data/log/0000000000000001");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let damaged = check(&[]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let lines: Vec<&str> = text(&damaged.stdout).lines().collect();
+    assert!(lines[0].starts_with("damage     log/0000000000000001 at 0: "), "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("damaged: 1 damaged"), "{lines:?}");
+    let damaged = check(&["--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&damaged.stdout).unwrap();
+    assert_eq!((damaged.status.code(), &told["sound"], &told["totals"]["points"]), (Some(1), &false.into(), &3.into()));
+    let finding = &told["findings"][0];
+    assert_eq!((&finding["kind"], &finding["offset"]), (&"damage".into(), &0.into()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod behaviour;
+mod check;
 mod failures;
 #[path = "../../../tests/sim/server/harness/mod.rs"]
 #[allow(dead_code, reason = "the simulations use the rest")]
