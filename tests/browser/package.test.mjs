@@ -1,4 +1,4 @@
-// The npm package in a page without a bundler: durability across a killed tab, one owner, errors, the parked indexer.
+// The npm package in a page without a bundler: durability across a killed tab, errors, the parked indexer.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -47,7 +47,7 @@ test("the tab is killed during ingestion: every acknowledged point is there, who
       newest = count;
     });
     await page.evaluate(async (from) => {
-      const db = await window.hs.Hyperspace.open("killed", { wait: 10_000 });
+      const db = await window.hs.Hyperspace.open("killed");
       const points = await db.collection("points", { dimension: 16, metric: "l2" });
       void (async () => {
         for (let next = from; ; next += 50) {
@@ -70,7 +70,7 @@ test("the tab is killed during ingestion: every acknowledged point is there, who
   }
   const page = await openPage(context);
   const report = await page.evaluate(async (count) => {
-    const db = await window.hs.Hyperspace.open("killed", { wait: 10_000 });
+    const db = await window.hs.Hyperspace.open("killed");
     const points = await db.collection("points");
     const before = await points.stats();
     const missing = [];
@@ -128,35 +128,6 @@ test("with the indexer parked a thousand searches and upserts still finish", { t
     };
   });
   assert.deepEqual(result, { found: 1_000, parked: [0, 6_000, 0], after: [6_000, 0] });
-  await context.close();
-});
-
-test("a second tab is told who owns the database, or waits for it", { timeout: 2 * MINUTES }, async () => {
-  const context = await browser.newContext();
-  const [first, second] = [await openPage(context), await openPage(context)];
-  await first.evaluate(async () => {
-    window.db = await window.hs.Hyperspace.open("shared");
-    const notes = await window.db.collection("notes", { dimension: 2, metric: "l2" });
-    await notes.upsert([{ id: "a", vector: [1, 2] }]);
-  });
-  const refused = await second.evaluate(() =>
-    window.hs.Hyperspace.open("shared").then(
-      () => "opened",
-      (error) => [error.code, error.retryable, error.message],
-    ),
-  );
-  assert.equal(refused[0], "unavailable");
-  assert.equal(refused[1], true);
-  assert.match(refused[2], /tab/);
-  await second.evaluate(() => {
-    window.waiting = window.hs.Hyperspace.open("shared", { wait: true });
-  });
-  await first.close();
-  const count = await second.evaluate(async () => {
-    const db = await window.waiting;
-    return (await db.collection("notes")).count();
-  });
-  assert.equal(count, 1, "the waiting tab takes over with everything that was acknowledged");
   await context.close();
 });
 
@@ -243,7 +214,7 @@ test("everything survives a reload: ids of every kind, metadata, deletes, filter
   await page.reload();
   const seen = await page.evaluate(async () => {
     const { Hyperspace } = await import("/dist/index.js");
-    const db = await Hyperspace.open("kept", { wait: 10_000 });
+    const db = await Hyperspace.open("kept");
     const notes = await db.collection("notes");
     const plain = (value) => JSON.parse(JSON.stringify(value, (_, x) => (typeof x === "bigint" ? `${x}n` : x)));
     const hits = await notes.search({ vector: [0, 0], topK: 10 });

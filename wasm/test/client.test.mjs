@@ -37,7 +37,7 @@ class StandIn extends EventTarget {
 
 const replies = {
   open: { backend: "indexeddb" },
-  collection: { handle: 0, dimension: 1, metric: "l2" },
+  collection: { space: 1, dimension: 1, metric: "l2" },
   close: null,
 };
 

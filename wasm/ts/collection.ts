@@ -1,6 +1,7 @@
 /** A collection as callers see it: every method packs its arguments, asks the engine and unpacks the answer. */
 
 import { HyperspaceError } from "./errors.js";
+import type { Handle } from "./protocol.js";
 import type { Client } from "./transport.js";
 import type {
   CollectionStats,
@@ -31,13 +32,13 @@ export class Collection<M = Metadata> {
   readonly name: string;
   readonly dimension: number;
   readonly metric: Metric;
-  readonly #handle: number;
+  readonly #handle: Handle;
   readonly #owner: Owner;
 
   /** @internal */
-  constructor(owner: Owner, opened: { handle: number; name: string; dimension: number; metric: Metric }) {
+  constructor(owner: Owner, opened: Handle & { dimension: number; metric: Metric }) {
     this.#owner = owner;
-    this.#handle = opened.handle;
+    this.#handle = { name: opened.name, space: opened.space };
     this.name = opened.name;
     this.dimension = opened.dimension;
     this.metric = opened.metric;
@@ -123,11 +124,6 @@ export class Collection<M = Metadata> {
 
   async stats(): Promise<CollectionStats> {
     return this.#owner.client.call("stats", { handle: this.#handle });
-  }
-
-  /** @internal */
-  get handle(): number {
-    return this.#handle;
   }
 }
 

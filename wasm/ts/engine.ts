@@ -2,14 +2,14 @@
  * The same engine in the calling thread, without a worker: for Node, for tests and tools, and for workers of your own.
  *
  * Searches and indexing block the thread for as long as they take (indexing in slices of a few milliseconds). In
- * memory by default; `storage: "indexeddb"` needs a browser's context. A panic of the engine ends every database that
+ * memory by default; `storage: "indexeddb"` needs a browser's context, and is shared with other tabs. A panic of the engine ends every database that
  * this thread holds.
  */
 
 import { HyperspaceError } from "./errors.js";
-import { EngineHost } from "./host.js";
 import { Database } from "./hyperspace.js";
 import type { CollectionImage, WasmSource } from "./protocol.js";
+import { Seat } from "./seat.js";
 import type { Link } from "./transport.js";
 import type { Durability } from "./types.js";
 
@@ -22,8 +22,6 @@ export interface EngineOptions {
   /** Default `memory`. */
   storage?: "memory" | "indexeddb";
   durability?: Durability;
-  /** As for `Hyperspace.open`. */
-  wait?: boolean | number;
   wasmUrl?: string | URL;
   wasmModule?: WebAssembly.Module;
 }
@@ -39,17 +37,17 @@ export class EmbeddedHyperspace extends Database {
     if (typeof name !== "string" || name === "") {
       throw new HyperspaceError("invalid_argument", "a database's name is a string that is not empty");
     }
-    const { storage = "memory", durability = "relaxed", wait = false } = options;
+    const { storage = "memory", durability = "relaxed" } = options;
     const database = new EmbeddedHyperspace(name);
-    const body = { name, storage, fallback: undefined, durability, wait, wasm: wasmSource(options) };
+    const body = { name, storage, fallback: undefined, durability, wasm: wasmSource(options) };
     await database.attach(directLink(database), body);
     return database;
   }
 
   /** The sealed segments and the manifest of a collection, as bytes. Points that are not sealed yet are not in it: await `indexed()` first. */
   async exportCollection(name: string): Promise<CollectionImage> {
-    const { handle } = await this.client.call("collection", { name, options: undefined });
-    return this.client.call("exportCollection", { handle });
+    const { space } = await this.client.call("collection", { name, options: undefined });
+    return this.client.call("exportCollection", { handle: { name, space } });
   }
 
   /**
@@ -63,8 +61,8 @@ export class EmbeddedHyperspace extends Database {
 }
 
 function directLink(database: Database): Link {
-  const host = new EngineHost((response) => database.client.receive(response));
-  return { post: (request) => void host.handle(request), end: () => {} };
+  const seat = new Seat((response) => database.client.receive(response));
+  return { post: (request) => void seat.handle(request), end: () => {} };
 }
 
 function wasmSource({ wasmModule, wasmUrl }: EngineOptions): WasmSource {

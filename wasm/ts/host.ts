@@ -1,15 +1,13 @@
 /**
- * Drives one engine: answers requests, and gives it time for background work between them.
+ * One engine: answers requests, and gets time for background work between them. Knows no tabs and no page.
  *
  * Work is done in slices of a few milliseconds, each in a task of its own, so that a request waits for one slice at
- * most. A trap of the engine rejects every call: it never leaves one waiting.
+ * most. A trap ends the engine and is reported; no call is left waiting for it.
  */
 
 import initialise, { Engine, on_panic } from "../pkg/hyperspace_wasm.js";
 import { HyperspaceError, toShape } from "./errors.js";
-import { compile } from "./load.js";
-import { own } from "./owner.js";
-import type { Body, Calls, Kind, OpenBody, Reply, Request, Response } from "./protocol.js";
+import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
 
 /** A slice while nobody asks for anything, and while requests keep coming. */
 const IDLE_SLICE_MS = 8;
@@ -20,51 +18,85 @@ const PROGRESS_MS = 100;
 /** How long a failed job rests before it is tried again. */
 const RETRY_MS = 5_000;
 
-type Send = (response: Response, transfer?: Transferable[]) => void;
-type Handlers = { [K in Kind]: (body: Body<K>) => Promise<Reply<K>> | Reply<K> };
+/** Which request of which tab a change answers, `[tab, n, since]`: see `answers.rs`. */
+export type Asked = Float64Array | undefined;
+
+type Handlers = { [K in EngineKind]: (body: Body<K>, asked: Asked) => Promise<Reply<K>> | Reply<K> };
+
+export interface Surroundings {
+  /** Indexing went on, or failed. */
+  notify(notice: Extract<Response, { type: "progress" | "failure" }>): void;
+  /** The engine is gone. */
+  failed(error: HyperspaceError): void;
+}
 
 interface Waiter {
-  handle: number;
+  handle: Handle;
   through: bigint;
   resolve(value: undefined): void;
   reject(reason: unknown): void;
 }
 
 export class EngineHost {
-  readonly #send: Send;
+  readonly #surroundings: Surroundings;
   #engine: Engine | undefined;
-  #release: (() => void) | undefined;
-  #failed = false;
   #working = false;
   #lastRequest = 0;
   #lastProgress = 0;
+  /** The collections that this engine has loaded, or is loading, by their space. */
+  readonly #reached = new Map<number, Promise<unknown>>();
   readonly #waiters = new Set<Waiter>();
+  readonly backend: "indexeddb" | "memory";
+  readonly epoch: number;
 
-  constructor(send: Send) {
-    this.#send = send;
+  private constructor(engine: Engine, surroundings: Surroundings) {
+    this.#engine = engine;
+    this.#surroundings = surroundings;
+    this.backend = engine.backend() as "indexeddb" | "memory";
+    this.epoch = engine.epoch();
+    on_panic((message: string) => this.#fail(message));
   }
 
-  /** Answers one request, by a value or by an error. */
-  async handle(request: Request): Promise<void> {
-    const { call, kind, body } = request;
+  static async open(
+    { name, durability }: OpenBody,
+    storage: "indexeddb" | "memory",
+    module: WebAssembly.Module,
+    surroundings: Surroundings,
+  ): Promise<EngineHost> {
+    await initialise({ module_or_path: module });
+    return new EngineHost(await Engine.open(name, storage, durability), surroundings);
+  }
+
+  /** Answers one request. */
+  async serve<K extends EngineKind>(kind: K, body: Body<K>, asked?: Asked): Promise<Reply<K>> {
     this.#lastRequest = performance.now();
     try {
-      const handler = this.#handlers[kind] as (body: unknown) => unknown;
-      const value = await handler(body);
-      if (!this.#failed) this.#send({ type: "value", call, value }, transferable(value));
+      return await this.#handlers[kind](body, asked);
     } catch (thrown) {
-      if (isTrap(thrown)) this.fail(new HyperspaceError("internal", `the engine failed: ${String(thrown)}`));
-      if (!this.#failed) this.#send({ type: "error", call, error: toShape(thrown) });
+      if (isTrap(thrown)) this.#fail(String(thrown));
+      throw thrown;
     }
   }
 
-  /** Ends the engine after a failure that it cannot survive; every call that waits is rejected at the other end. */
-  fail(error: HyperspaceError): void {
-    if (this.#failed) return;
-    this.#failed = true;
+  /** Says which tabs may ask again for what they asked before. */
+  keepTabs(tabs: number[]): void {
+    this.#engine?.keepTabs(Float64Array.from(tabs));
+  }
+
+  /** Ends the engine; flushed, as long as it owns the database. */
+  close(): Promise<void> {
+    return this.#stop((engine) => engine.close());
+  }
+
+  /** Ends the engine and deletes the database. */
+  destroy(): Promise<void> {
+    return this.#stop((engine) => engine.destroy());
+  }
+
+  #fail(message: string): void {
+    if (this.#engine === undefined) return;
     this.#engine = undefined;
-    this.#release?.();
-    this.#send({ type: "fatal", error: toShape(error) });
+    this.#surroundings.failed(new HyperspaceError("internal", `the engine failed: ${message}`));
   }
 
   get #open(): Engine {
@@ -72,35 +104,57 @@ export class EngineHost {
     return this.#engine;
   }
 
+  /** The engine, once it has the collection loaded. Whoever asks first is served first. */
+  async #with({ name, space }: Handle): Promise<Engine> {
+    let reached = this.#reached.get(space);
+    if (reached === undefined) {
+      reached = this.#open.reach(name, space);
+      this.#reached.set(space, reached);
+      reached.catch(() => this.#reached.delete(space));
+    }
+    await reached;
+    return this.#open;
+  }
+
   readonly #handlers: Handlers = {
-    open: (body) => this.#start(body),
     collection: async ({ name, options }) => {
       const reply = (await this.#open.collection(name, options)) as Calls["collection"][1];
       this.#work();
       return reply;
     },
     collections: () => this.#open.collections() as Promise<Calls["collections"][1]>,
-    deleteCollection: ({ name }) => this.#open.deleteCollection(name),
-    upsert: async ({ handle, ids, vectors, metadata, durability }) => {
-      const lsn = (await this.#open.upsert(handle, ids, vectors, metadata, durability)) as bigint;
+    deleteCollection: async ({ name }, asked) => {
+      const deleted = await this.#open.deleteCollection(name, asked);
+      // Who still has a handle of it is told its name.
+      this.#reached.clear();
+      return deleted;
+    },
+    upsert: async ({ handle, ids, vectors, metadata, durability }, asked) => {
+      const engine = await this.#with(handle);
+      const lsn = (await engine.upsert(handle.space, ids, vectors, metadata, durability, asked)) as bigint;
       this.#work();
       return { lsn };
     },
-    delete: async ({ handle, ids, durability }) => {
-      const reply = (await this.#open.delete(handle, ids, durability)) as Calls["delete"][1];
+    delete: async ({ handle, ids, durability }, asked) => {
+      const engine = await this.#with(handle);
+      const reply = await engine.delete(handle.space, ids, durability, asked);
       this.#work();
-      return reply;
+      return reply as Calls["delete"][1];
     },
-    deleteWhere: async ({ handle, filter, durability }) => {
-      const reply = (await this.#open.deleteWhere(handle, filter, durability)) as Calls["deleteWhere"][1];
+    deleteWhere: async ({ handle, filter, durability }, asked) => {
+      const engine = await this.#with(handle);
+      const reply = await engine.deleteWhere(handle.space, filter, durability, asked);
       this.#work();
-      return reply;
+      return reply as Calls["deleteWhere"][1];
     },
-    get: ({ handle, ids }) => this.#open.get(handle, ids) as Calls["get"][1],
-    search: (body) => this.#open.search(body.handle, body.vector, body) as Calls["search"][1],
-    count: ({ handle, filter }) => this.#open.count(handle, filter),
+    get: async ({ handle, ids }) => (await this.#with(handle)).get(handle.space, ids) as Calls["get"][1],
+    search: async (body) => {
+      const { handle, vector } = body;
+      return (await this.#with(handle)).search(handle.space, vector, body) as Calls["search"][1];
+    },
+    count: async ({ handle, filter }) => (await this.#with(handle)).count(handle.space, filter),
     indexed: ({ handle }) => this.#indexed(handle),
-    stats: ({ handle }) => this.#open.stats(handle) as Calls["stats"][1],
+    stats: async ({ handle }) => (await this.#with(handle)).stats(handle.space) as Calls["stats"][1],
     flush: () => this.#open.flush() as Promise<undefined>,
     storage: () => this.#open.storage() as Calls["storage"][1],
     pauseIndexing: ({ paused }) => {
@@ -108,71 +162,41 @@ export class EngineHost {
       this.#work();
       return undefined;
     },
-    exportCollection: ({ handle }) => this.#open.exportCollection(handle) as Calls["exportCollection"][1],
-    importCollection: async ({ name, image }) => {
+    exportCollection: async ({ handle }) =>
+      (await this.#with(handle)).exportCollection(handle.space) as Calls["exportCollection"][1],
+    importCollection: async ({ name, image }, asked) => {
       const segments = image.segments.map((segment) => segment.bytes);
-      await this.#open.importCollection(name, image.manifest, segments);
+      await this.#open.importCollection(name, image.manifest, segments, asked);
       return undefined;
     },
-    destroy: () => this.#stop((engine) => engine.destroy()),
-    close: () => this.#stop((engine) => engine.close()),
   };
 
-  async #start(body: OpenBody): Promise<Reply<"open">> {
-    if (this.#engine !== undefined) throw new HyperspaceError("internal", "the engine is open already");
-    const [module, release] = await Promise.all([
-      compile(body.wasm),
-      body.storage === "indexeddb" ? own(body.name, body.wait) : undefined,
-    ]);
-    try {
-      await initialise({ module_or_path: module });
-      on_panic((message: string) => this.fail(new HyperspaceError("internal", `the engine failed: ${message}`)));
-      this.#engine = await this.#openStore(body);
-    } catch (error) {
-      release?.();
-      throw error;
-    }
-    this.#release = release;
-    return { backend: this.#engine.backend() as "indexeddb" | "memory" };
-  }
-
-  async #openStore({ name, storage, fallback, durability }: OpenBody): Promise<Engine> {
-    try {
-      return await Engine.open(name, storage, durability);
-    } catch (error) {
-      const { code } = toShape(error);
-      const cannotBeHad = code === "unsupported" || code === "unavailable" || code === "limit_exceeded";
-      if (fallback !== "memory" || !cannotBeHad) throw error;
-      return Engine.open(name, "memory", durability);
-    }
-  }
-
-  async #stop(how: (engine: Engine) => Promise<unknown>): Promise<undefined> {
+  async #stop(how: (engine: Engine) => Promise<unknown>): Promise<void> {
     const engine = this.#engine;
     if (engine === undefined) return;
     this.#engine = undefined;
     try {
       await how(engine);
     } finally {
-      this.#release?.();
       const error = new HyperspaceError("closed", "the database is closed");
       for (const waiter of [...this.#waiters]) waiter.reject(error);
       this.#waiters.clear();
     }
   }
 
-  #indexed(handle: number): Promise<undefined> {
+  async #indexed(handle: Handle): Promise<undefined> {
+    const engine = await this.#with(handle);
     return new Promise((resolve, reject) => {
-      const through = this.#open.requestSeal(handle);
+      const through = engine.requestSeal(handle.space);
       this.#waiters.add({ handle, through, resolve, reject });
-      this.#settle(this.#open);
+      this.#settle(engine);
       this.#work();
     });
   }
 
   /** Those who wait for something that is sealed by now. */
   #sealed(engine: Engine): Waiter[] {
-    return [...this.#waiters].filter((waiter) => engine.sealedThrough(waiter.handle) >= waiter.through);
+    return [...this.#waiters].filter(({ handle, through }) => engine.sealedThrough(handle.space) >= through);
   }
 
   #settle(engine: Engine): void {
@@ -184,7 +208,7 @@ export class EngineHost {
 
   /** Runs slices until there is nothing more to do. One loop at a time. */
   #work(): void {
-    if (this.#working || this.#failed) return;
+    if (this.#working || this.#engine === undefined) return;
     this.#working = true;
     this.#slices().then(
       () => {
@@ -192,7 +216,7 @@ export class EngineHost {
       },
       (thrown: unknown) => {
         this.#working = false;
-        if (isTrap(thrown)) this.fail(new HyperspaceError("internal", `the engine failed: ${String(thrown)}`));
+        if (isTrap(thrown)) this.#fail(String(thrown));
         else if (this.#engine !== undefined) this.#jobFailed(thrown);
       },
     );
@@ -223,13 +247,13 @@ export class EngineHost {
     if (!last && now - this.#lastProgress < PROGRESS_MS) return;
     this.#lastProgress = now;
     for (const progress of engine.progress() as Extract<Response, { type: "progress" }>["progress"][]) {
-      this.#send({ type: "progress", progress });
+      this.#surroundings.notify({ type: "progress", progress });
     }
   }
 
   /** The data is safe in the log. Those who wait learn it, the page gets an event, and the job is tried again later. */
   #jobFailed(thrown: unknown): void {
-    this.#send({ type: "failure", error: toShape(thrown) });
+    this.#surroundings.notify({ type: "failure", error: toShape(thrown) });
     for (const waiter of [...this.#waiters]) waiter.reject(thrown);
     this.#waiters.clear();
     const timer = setTimeout(() => this.#work(), RETRY_MS);
@@ -256,15 +280,4 @@ function makeTurn(): { next(): Promise<void>; end(): void } {
       }),
     end: () => port1.close(),
   };
-}
-
-/** The buffers of an answer that can be handed over instead of copied. */
-function transferable(value: unknown): Transferable[] {
-  if (typeof value !== "object" || value === null) return [];
-  const columns = value as { distances?: unknown; vectors?: unknown; segments?: unknown };
-  const found: Transferable[] = [];
-  for (const column of [columns.distances, columns.vectors]) {
-    if (ArrayBuffer.isView(column)) found.push(column.buffer as ArrayBuffer);
-  }
-  return found;
 }

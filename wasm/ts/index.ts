@@ -22,7 +22,10 @@ export { type ErrorCode, HyperspaceError } from "./errors.js";
 export type * from "./types.js";
 export { uuidv7 } from "./uuid.js";
 
-/** A database of this origin, owned by one tab at a time. */
+/**
+ * A database of this origin. Any number of its tabs may open it: one of them runs the engine for all, and when it goes,
+ * another one takes over.
+ */
 export class Hyperspace extends Database {
   private constructor(name: string) {
     super(name);
@@ -31,18 +34,18 @@ export class Hyperspace extends Database {
   /**
    * Opens a database, creating it when it does not exist. Nothing is indexed anew: what was sealed is loaded.
    *
-   * @throws `unavailable` when another tab owns it; `unsupported` where IndexedDB, Web Locks or workers are missing;
-   * `invalid_argument` when the engine's address answers something that is not WebAssembly.
+   * @throws `unavailable` when a tab runs another version of this package; `unsupported` where IndexedDB, Web Locks,
+   * BroadcastChannel or workers are missing; `invalid_argument` when the engine's address answers something that is not WebAssembly.
    */
   static async open(name: string, options: OpenOptions = {}): Promise<Hyperspace> {
-    const { signal, wait = false, durability = "relaxed", fallback } = options;
+    const { signal, durability = "relaxed", fallback } = options;
     signal?.throwIfAborted();
     if (typeof name !== "string" || name === "") {
       throw new HyperspaceError("invalid_argument", "a database's name is a string that is not empty");
     }
     const worker = makeWorker(options.worker);
     const database = new Hyperspace(name);
-    const body = { name, storage: "indexeddb", fallback, durability, wait, wasm: wasmSource(options) } as const;
+    const body = { name, storage: "indexeddb", fallback, durability, wasm: wasmSource(options) } as const;
     await database.attach(workerLink(worker, database.client), body, signal);
     return database;
   }

@@ -1,5 +1,6 @@
 /**
- * What the page and the worker say to each other. Internal: both sides come from one package and one version.
+ * What the page and the worker say to each other. Internal: both sides come from one package and one version. What tabs
+ * say to each other carries the same requests and answers, see `tabs.ts`.
  *
  * Every call is a request with a number and answered once, by a value or by an error. Vectors travel in typed arrays
  * whose buffers are transferred; metadata and filters by structured clone.
@@ -26,19 +27,23 @@ export interface OpenBody {
   storage: "indexeddb" | "memory";
   fallback: "memory" | undefined;
   durability: Durability;
-  wait: boolean | number;
   wasm: WasmSource;
 }
 
+/** A collection, in every engine that ever opens the database: its name and its number in the store. */
+export interface Handle {
+  name: string;
+  space: number;
+}
+
 export interface CollectionReply {
-  /** The number by which later requests name the collection. */
-  handle: number;
+  space: number;
   dimension: number;
   metric: Metric;
 }
 
 export interface UpsertBody {
-  handle: number;
+  handle: Handle;
   ids: PointId[];
   vectors: Float32Array | Float64Array;
   metadata: unknown[] | undefined;
@@ -46,7 +51,7 @@ export interface UpsertBody {
 }
 
 export interface SearchBody {
-  handle: number;
+  handle: Handle;
   vector: Float32Array | Float64Array;
   topK: number | undefined;
   filter: Filter | undefined;
@@ -86,26 +91,28 @@ export interface Calls {
   collections: [Record<string, never>, CollectionSummary[]];
   deleteCollection: [{ name: string }, boolean];
   upsert: [UpsertBody, { lsn: bigint }];
-  delete: [{ handle: number; ids: PointId[]; durability: Durability | undefined }, { deleted: number; lsn: bigint }];
+  delete: [{ handle: Handle; ids: PointId[]; durability: Durability | undefined }, { deleted: number; lsn: bigint }];
   deleteWhere: [
-    { handle: number; filter: Filter; durability: Durability | undefined },
+    { handle: Handle; filter: Filter; durability: Durability | undefined },
     { deleted: number; lsn: bigint },
   ];
-  get: [{ handle: number; ids: PointId[] }, GetReply];
+  get: [{ handle: Handle; ids: PointId[] }, GetReply];
   search: [SearchBody, SearchReply];
-  count: [{ handle: number; filter: Filter | undefined }, number];
-  indexed: [{ handle: number }, undefined];
-  stats: [{ handle: number }, CollectionStats];
+  count: [{ handle: Handle; filter: Filter | undefined }, number];
+  indexed: [{ handle: Handle }, undefined];
+  stats: [{ handle: Handle }, CollectionStats];
   flush: [Record<string, never>, undefined];
   storage: [Record<string, never>, StorageReply];
   pauseIndexing: [{ paused: boolean }, undefined];
-  exportCollection: [{ handle: number }, CollectionImage];
+  exportCollection: [{ handle: Handle }, CollectionImage];
   importCollection: [{ name: string; image: CollectionImage }, undefined];
   destroy: [Record<string, never>, undefined];
   close: [Record<string, never>, undefined];
 }
 
 export type Kind = keyof Calls;
+/** What an engine answers; opening and ending are about more than one. */
+export type EngineKind = Exclude<Kind, "open" | "close" | "destroy">;
 export type Body<K extends Kind> = Calls[K][0];
 export type Reply<K extends Kind> = Calls[K][1];
 

@@ -78,6 +78,8 @@ export class Client {
         break;
       case "fatal":
         this.die(response.error);
+        // Not what the caller did: somebody has to tell.
+        if (response.error.code === "closed") this.#notify({ type: "failure", error: response.error });
         break;
       default:
         this.#notify(response);

@@ -19,8 +19,6 @@ export interface OpenOptions {
   durability?: Durability;
   /** Use a store in memory, gone with the tab, when IndexedDB cannot be had. Without this, opening fails. */
   fallback?: "memory";
-  /** Another tab owns the database: wait for it, for so many milliseconds or (true) for ever. Default: error `unavailable`. */
-  wait?: boolean | number;
   /** Gives opening up; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Where `hyperspace_wasm_bg.wasm` is served, when the bundler does not find it by itself. */

@@ -1,8 +1,8 @@
-/** The worker: one engine, driven by messages. Any failure that nobody caught ends it, loudly. */
+/** The worker: a tab's seat at its database, driven by messages. Any failure that nobody caught ends it, loudly. */
 
 import { HyperspaceError, toShape } from "./errors.js";
-import { EngineHost } from "./host.js";
 import type { Request, Response } from "./protocol.js";
+import { Seat } from "./seat.js";
 
 interface Scope {
   postMessage(message: Response, transfer: Transferable[]): void;
@@ -12,12 +12,12 @@ interface Scope {
 }
 
 const scope = globalThis as unknown as Scope;
-const host = new EngineHost((response, transfer = []) => scope.postMessage(response, transfer));
+const seat = new Seat((response, transfer = []) => scope.postMessage(response, transfer));
 
 function fatal(thrown: unknown): void {
-  host.fail(new HyperspaceError("internal", `the engine failed: ${toShape(thrown).message}`));
+  seat.fail(new HyperspaceError("internal", `the engine failed: ${toShape(thrown).message}`));
 }
 
-scope.addEventListener("message", (event) => void host.handle(event.data));
+scope.addEventListener("message", (event) => void seat.handle(event.data));
 scope.addEventListener("error", (event) => fatal(event.error ?? event.message));
 scope.addEventListener("unhandledrejection", (event) => fatal(event.reason));

@@ -3,19 +3,10 @@
 // Nothing waits for the network once the data is loaded: the database opens from disk, and the page is ready. The
 // embedding model loads beside it in a worker of its own.
 
-import { HyperspaceError, type OpenOptions } from "hyperspace-db";
+import type { OpenOptions } from "hyperspace-db";
 import { assetUrl, fetchManifest, type Manifest } from "./data/assets.ts";
 import { Lexicon } from "./data/lexicon.ts";
-import {
-  DATABASE,
-  finishIndexing,
-  isLoaded,
-  isOpenElsewhere,
-  loadMammals,
-  loadWordnet,
-  openStore,
-  type Store,
-} from "./data/store.ts";
+import { finishIndexing, inOneTab, isLoaded, loadMammals, loadWordnet, openStore, type Store } from "./data/store.ts";
 import { byId, count } from "./dom.ts";
 import { Embedder } from "./embedding/embedder.ts";
 import { fillLexnames } from "./lexnames.ts";
@@ -77,7 +68,7 @@ async function start(options: OpenOptions): Promise<void> {
   try {
     store = await openStore(options);
   } catch (error) {
-    await showBlocked(error);
+    showBlocked(error);
     return;
   }
   run(store, performance.now() - opening, controlled);
@@ -131,10 +122,12 @@ async function load(store: Store, timings: Timings, controlled: Promise<void>, l
       progress.loading(0, 1);
       await controlled;
       const found = await getManifest();
-      await loadMammals(store, found);
-      await loadWordnet(store, found, getLexicon, (rows, total) => {
-        progress.loading(rows, total);
-        void timings.show().catch(status.complain);
+      await inOneTab(async () => {
+        await loadMammals(store, found);
+        await loadWordnet(store, found, getLexicon, (rows, total) => {
+          progress.loading(rows, total);
+          void timings.show().catch(status.complain);
+        });
       });
       progress.loaded();
       status.say(`${count(found.wordnet.count)} entries are in the database. Search already works.`);
@@ -173,17 +166,8 @@ async function keepOffline(embedder: Embedder): Promise<boolean> {
   return isKept;
 }
 
-async function showBlocked(error: unknown): Promise<void> {
-  const isUnavailable = error instanceof HyperspaceError && error.code === "unavailable";
-  const isOwned = isUnavailable && (await isOpenElsewhere(DATABASE));
-  byId("blocked-title", HTMLElement).textContent = isOwned
-    ? "Another tab has this database open"
-    : "The database could not be opened";
-  byId("blocked-text", HTMLElement).textContent = isOwned
-    ? "One tab at a time works with it. Close the other one, then retry."
-    : "The page keeps its data in this browser's IndexedDB; private windows may refuse it.";
+function showBlocked(error: unknown): void {
   byId("blocked-error", HTMLElement).textContent = status.describe(error);
-  byId("use-memory", HTMLElement).hidden = isOwned;
   byId("blocked", HTMLElement).hidden = false;
   byId("retry", HTMLElement).focus();
 }

@@ -1,17 +1,20 @@
 //! The class that the worker drives.
 //!
-//! Collections are named by small numbers that it gives out. Nothing is borrowed across an await: every method takes
-//! its own handles first.
+//! A collection is named by its space, the number that it has in the store: it means the same to the next engine, which
+//! another tab may run. Before a collection is used in an engine, it is reached there once. A change may carry its
+//! request, `[tab, n, since]`, which makes it safe to ask for it again.
+//!
+//! Nothing is borrowed across an await.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::RequestId;
 use hyperspace_core::metric::{Metric, QueryVector};
-use hyperspace_core::types::{Lsn, Tenant};
+use hyperspace_core::types::{Lsn, SpaceId, Tenant};
 use js_sys::{Array, Float32Array, Float64Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
@@ -22,7 +25,7 @@ use super::convert::{
 use super::environment::JsEnvironment;
 use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
 use super::store::AnyStore;
-use crate::host::{Database, OpenCollection};
+use crate::host::{Asked, Database, OpenCollection};
 use crate::kv::{Durability, IndexedDb, MemoryKv};
 
 const DEFAULT_TOP_K: u32 = 10;
@@ -31,7 +34,6 @@ const DEFAULT_TOP_K: u32 = 10;
 #[wasm_bindgen]
 pub struct Engine {
     database: Rc<Database<AnyStore>>,
-    handles: Rc<RefCell<Vec<Rc<OpenCollection>>>>,
 }
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -66,7 +68,7 @@ impl Engine {
         // A tab serves whoever uses the origin; the browser keeps origins apart.
         let tenant = Tenant::local();
         let database = Rc::new(Database::open(&tenant, store, Rc::new(JsEnvironment), durability).await?);
-        Ok(Self { database, handles: Rc::default() })
+        Ok(Self { database })
     }
 
     /// `indexeddb` or `memory`.
@@ -74,9 +76,21 @@ impl Engine {
         self.database.backend().as_str().into()
     }
 
-    /// Opens a collection, or creates it when options are given: `{ handle, dimension, metric }`.
+    /// Which opening of the database this is: higher than any before it.
+    pub fn epoch(&self) -> f64 {
+        self.database.epoch() as f64
+    }
+
+    /// Says which tabs live; see `Database::keep_tabs`.
+    #[wasm_bindgen(js_name = keepTabs)]
+    pub fn keep_tabs(&self, tabs: &Float64Array) {
+        let tabs: Vec<u64> = tabs.to_vec().into_iter().map(whole).collect();
+        self.database.keep_tabs(tabs);
+    }
+
+    /// Opens a collection, or creates it when options are given: `{ space, dimension, metric }`.
     pub fn collection(&self, name: String, options: JsValue) -> Promise {
-        let (database, handles) = (Rc::clone(&self.database), Rc::clone(&self.handles));
+        let database = Rc::clone(&self.database);
         promise(async move {
             let collection = if options.is_undefined() || options.is_null() {
                 database.collection(&name).await?
@@ -86,8 +100,14 @@ impl Engine {
             let snapshot = collection.snapshot();
             let config = snapshot.config();
             let (dimension, metric) = (config.dimension, config.metric.as_str());
-            report(&CollectionReply { handle: handle_of(&handles, collection), dimension, metric })
+            report(&CollectionReply { space: collection.space().0, dimension, metric })
         })
+    }
+
+    /// Makes the collection of this name and space ready for use.
+    pub fn reach(&self, name: String, space: f64) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move { database.reach(&name, SpaceId(whole(space))).await.map(|()| JsValue::UNDEFINED) })
     }
 
     /// Every collection with its count.
@@ -106,51 +126,52 @@ impl Engine {
 
     /// Deletes a collection; false when there is none.
     #[wasm_bindgen(js_name = deleteCollection)]
-    pub fn delete_collection(&self, name: String) -> Promise {
-        let database = Rc::clone(&self.database);
-        promise(async move { database.delete_collection(&name).await.map(JsValue::from) })
+    pub fn delete_collection(&self, name: String, request: &JsValue) -> Promise {
+        let (database, asked) = (Rc::clone(&self.database), to_asked(request));
+        promise(async move { database.delete_collection(&name, asked).await.map(JsValue::from) })
     }
 
     /// Writes points; answers the log's number.
     pub fn upsert(
         &self,
-        handle: u32,
+        space: f64,
         ids: Array,
         vectors: JsValue,
         metadata: JsValue,
         durability: Option<String>,
+        request: &JsValue,
     ) -> Promise {
-        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+        let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
             let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
             let (ids, metadata, vectors) = (to_ids(&ids)?, to_metadata(&metadata)?, OwnedVectors::from_js(&vectors)?);
             let batch = UpsertBatch { ids: &ids, vectors: vectors.view(), metadata: &metadata };
-            Ok(database.upsert(&collection, &batch, durability).await?.0.into())
+            Ok(database.upsert(&collection, &batch, durability, asked).await?.0.into())
         })
     }
 
     /// Deletes points by id: `{ deleted, lsn }`.
-    pub fn delete(&self, handle: u32, ids: Array, durability: Option<String>) -> Promise {
-        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+    pub fn delete(&self, space: f64, ids: Array, durability: Option<String>, request: &JsValue) -> Promise {
+        let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
             let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
-            database.delete(&collection, &to_ids(&ids)?, durability).await.map(deleted)
+            database.delete(&collection, &to_ids(&ids)?, durability, asked).await.map(deleted)
         })
     }
 
     /// Deletes the points that match: `{ deleted, lsn }`.
     #[wasm_bindgen(js_name = deleteWhere)]
-    pub fn delete_where(&self, handle: u32, filter: JsValue, durability: Option<String>) -> Promise {
-        let (database, collection) = (Rc::clone(&self.database), self.at(handle));
+    pub fn delete_where(&self, space: f64, filter: JsValue, durability: Option<String>, request: &JsValue) -> Promise {
+        let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
             let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
-            database.delete_where(&collection, &to_filter(&filter)?, durability).await.map(deleted)
+            database.delete_where(&collection, &to_filter(&filter)?, durability, asked).await.map(deleted)
         })
     }
 
     /// Points by id, in columns: `{ found, metadata, vectors }`.
-    pub fn get(&self, handle: u32, ids: &Array) -> JsResult<JsValue> {
-        let snapshot = cross(self.at(handle))?.snapshot();
+    pub fn get(&self, space: f64, ids: &Array) -> JsResult<JsValue> {
+        let snapshot = cross(self.at(space))?.snapshot();
         let (found, metadata, mut vectors) = (Array::new(), Array::new(), Vec::new());
         for id in ids.iter() {
             let Some(point) = snapshot.get(&cross(to_id(&id))?) else {
@@ -166,32 +187,32 @@ impl Engine {
     }
 
     /// Searches, in columns: `{ ids, distances, metadata?, vectors? }`.
-    pub fn search(&self, handle: u32, vector: &JsValue, options: &JsValue) -> JsResult<JsValue> {
-        cross(self.at(handle).and_then(|collection| search(&collection, vector, options)))
+    pub fn search(&self, space: f64, vector: &JsValue, options: &JsValue) -> JsResult<JsValue> {
+        cross(self.at(space).and_then(|collection| search(&collection, vector, options)))
     }
 
     /// How many points match.
-    pub fn count(&self, handle: u32, filter: &JsValue) -> JsResult<f64> {
-        let collection = cross(self.at(handle))?;
+    pub fn count(&self, space: f64, filter: &JsValue) -> JsResult<f64> {
+        let collection = cross(self.at(space))?;
         let filter = cross(to_filter(filter))?;
         Ok(collection.snapshot().count(&filter) as f64)
     }
 
     /// What the collection consists of.
-    pub fn stats(&self, handle: u32) -> JsResult<JsValue> {
-        cross(self.at(handle).and_then(|collection| report(&stats(&collection))))
+    pub fn stats(&self, space: f64) -> JsResult<JsValue> {
+        cross(self.at(space).and_then(|collection| report(&stats(&collection))))
     }
 
     /// Asks for everything written so far to be sealed; answers up to which number that is.
     #[wasm_bindgen(js_name = requestSeal)]
-    pub fn request_seal(&self, handle: u32) -> JsResult<u64> {
-        Ok(cross(self.at(handle))?.request_seal().0)
+    pub fn request_seal(&self, space: f64) -> JsResult<u64> {
+        Ok(cross(self.at(space))?.request_seal().0)
     }
 
     /// Up to which number everything is sealed.
     #[wasm_bindgen(js_name = sealedThrough)]
-    pub fn sealed_through(&self, handle: u32) -> JsResult<u64> {
-        Ok(cross(self.at(handle))?.sealed_through().0)
+    pub fn sealed_through(&self, space: f64) -> JsResult<u64> {
+        Ok(cross(self.at(space))?.sealed_through().0)
     }
 
     /// Works in the background for about so many milliseconds; says whether there is more to do.
@@ -239,8 +260,8 @@ impl Engine {
 
     /// A collection as bytes: `{ manifest, segments: [{ id, bytes }] }`.
     #[wasm_bindgen(js_name = exportCollection)]
-    pub fn export_collection(&self, handle: u32) -> JsResult<JsValue> {
-        let collection = cross(self.at(handle))?;
+    pub fn export_collection(&self, space: f64) -> JsResult<JsValue> {
+        let collection = cross(self.at(space))?;
         let (manifest, segments) = self.database.export(&collection);
         let segments = segments.iter().map(|segment| {
             let bytes = Uint8Array::from(segment.bytes());
@@ -252,11 +273,17 @@ impl Engine {
 
     /// Makes a collection of exported bytes.
     #[wasm_bindgen(js_name = importCollection)]
-    pub fn import_collection(&self, name: String, manifest: Uint8Array, segments: &Array) -> Promise {
-        let database = Rc::clone(&self.database);
+    pub fn import_collection(
+        &self,
+        name: String,
+        manifest: Uint8Array,
+        segments: &Array,
+        request: &JsValue,
+    ) -> Promise {
+        let (database, asked) = (Rc::clone(&self.database), to_asked(request));
         let segments: Vec<Vec<u8>> = segments.iter().map(|bytes| Uint8Array::new(&bytes).to_vec()).collect();
         promise(async move {
-            let imported = database.import(&name, &manifest.to_vec(), &segments).await;
+            let imported = database.import(&name, &manifest.to_vec(), &segments, asked).await;
             imported.map(|()| JsValue::UNDEFINED)
         })
     }
@@ -273,23 +300,22 @@ impl Engine {
         promise(async move { database.destroy().await.map(|()| JsValue::UNDEFINED) })
     }
 
-    fn at(&self, handle: u32) -> Result<Rc<OpenCollection>> {
-        let collection = self.handles.borrow().get(handle as usize).cloned();
-        let collection =
-            collection.ok_or_else(|| Error::internal(format!("there is no collection handle {handle}")))?;
-        collection.check()?;
-        Ok(collection)
+    fn at(&self, space: f64) -> Result<Rc<OpenCollection>> {
+        self.database.reached(SpaceId(whole(space)))
     }
 }
 
-/// The number of a collection: the one it has, or a new one.
-fn handle_of(handles: &RefCell<Vec<Rc<OpenCollection>>>, collection: Rc<OpenCollection>) -> u32 {
-    let mut handles = handles.borrow_mut();
-    let known = handles.iter().position(|other| Rc::ptr_eq(other, &collection));
-    known.unwrap_or_else(|| {
-        handles.push(collection);
-        handles.len() - 1
-    }) as u32
+/// A number of JavaScript's that was an integer of ours, below 2^53.
+#[allow(clippy::cast_sign_loss, reason = "a float becomes zero when it is negative")]
+const fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+/// The request `[tab, n, since]` that asks for a change, when there is one.
+fn to_asked(request: &JsValue) -> Option<Asked> {
+    let request = request.dyn_ref::<Float64Array>()?;
+    let [tab, n, since] = [0, 1, 2].map(|at| whole(request.get_index(at)));
+    Some(Asked { id: RequestId { tab, n }, since })
 }
 
 /// Vectors copied out of a typed array.

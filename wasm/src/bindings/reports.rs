@@ -17,7 +17,7 @@ pub(super) fn report(value: &impl Serialize) -> Result<JsValue> {
 /// What is said of a collection that was opened.
 #[derive(Serialize)]
 pub(super) struct CollectionReply {
-    pub(super) handle: u32,
+    pub(super) space: u64,
     pub(super) dimension: usize,
     pub(super) metric: &'static str,
 }

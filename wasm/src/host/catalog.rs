@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use hyperspace_core::bytes::AlignedBytes;
 use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot, Tuning};
-use hyperspace_core::error::{Error, Result, shortened};
-use hyperspace_core::log::MAX_CLOCK_LEAD_MS;
+use hyperspace_core::error::{Error, ErrorKind, Result, shortened};
+use hyperspace_core::log::{MAX_CLOCK_LEAD_MS, RequestId};
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
 
-use super::database::{Database, Entry, OpenCollection};
+use super::answers::Asked;
+use super::database::{Database, Entry, OpenCollection, was_deleted};
 use super::doubt::Tried;
 use super::identity::{Identity, identity_key};
 use super::rows::{decode_space, encode_space, segment_key, space_key, space_of, space_range};
@@ -73,6 +74,31 @@ impl<K: Kv> Database<K> {
         }
     }
 
+    /// Opens the collection that has this name and this number: not another one that was made since under the name.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted; as [`Database::collection`].
+    pub async fn reach(&self, name: &str, space: SpaceId) -> Result<()> {
+        match self.collection(name).await {
+            Ok(collection) if collection.space == space => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Err(was_deleted(name)),
+        }
+    }
+
+    /// The collection that has this number and was reached.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted since.
+    pub fn reached(&self, space: SpaceId) -> Result<Rc<OpenCollection>> {
+        let spaces = self.spaces.borrow();
+        let reached = spaces.values().find_map(|(is, entry)| match entry {
+            Entry::Open(collection) if *is == space => Some(Rc::clone(collection)),
+            _ => None,
+        });
+        reached.ok_or_else(|| Error::not_found(format!("collection number {} was deleted", space.0)))
+    }
+
     /// Opens a collection, or creates it when there is none.
     ///
     /// # Errors
@@ -97,25 +123,35 @@ impl<K: Kv> Database<K> {
         let name = config.name.as_str().to_owned();
         let collection = Collection::create(config)?;
         let manifest = collection.manifest().encode();
-        let space = self.add_space(&name, &manifest, &[]).await?;
+        let space = self.add_space(&name, &manifest, &[], None).await?;
         let open = OpenCollection::new(space, &name, collection);
         self.spaces.borrow_mut().insert(name, (space, Entry::Open(Rc::clone(&open))));
         Ok(open)
     }
 
-    /// Stores a new space; its segments, if it comes with some, are staged already.
-    async fn add_space(&self, name: &str, manifest: &[u8], staged: &[Arc<Segment>]) -> Result<SpaceId> {
+    /// Stores a new space with its segments, if it comes with some, and the request that it answers.
+    async fn add_space(
+        &self,
+        name: &str,
+        manifest: &[u8],
+        segments: &[Arc<Segment>],
+        request: Option<RequestId>,
+    ) -> Result<SpaceId> {
         let _held = self.hold_settled().await?;
         let space = SpaceId(self.identity.get().next_space);
-        for segment in staged {
+        for segment in segments {
             self.stage(space, &segment.id(), segment.bytes()).await?;
         }
         let identity = Identity { next_space: space.0 + 1, ..self.identity.get() };
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Spaces, space_key(space), encode_space(name, manifest));
+        if request.is_some() {
+            self.answers.borrow_mut().write(&mut tx, request);
+        }
         self.kv.commit(&tx, Durability::Strict).await?;
         self.identity.set(identity);
+        self.note_done(request);
         Ok(space)
     }
 
@@ -167,14 +203,19 @@ impl<K: Kv> Database<K> {
         existing.engine.borrow_mut().tune(tuning)
     }
 
-    /// Deletes a collection with everything it holds, in one transaction; false when there is none.
+    /// Deletes a collection with everything it holds, in one transaction; false when there is none. Asked again, it
+    /// leaves a collection of this name alone that was made since.
     ///
     /// # Errors
     /// Whatever the store answers.
-    pub async fn delete_collection(&self, name: &str) -> Result<bool> {
+    pub async fn delete_collection(&self, name: &str, asked: Option<Asked>) -> Result<bool> {
         self.check_open()?;
         let _held = self.cataloguing.hold().await;
         let _writing = self.hold_settled().await?;
+        if self.answered(asked).is_some() {
+            return Ok(true);
+        }
+        let request = asked.map(|asked| asked.id);
         let Some((space, _)) = self.find(name) else { return Ok(false) };
         let (from, to) = space_range(space);
         let mut tx = self.transaction();
@@ -182,11 +223,15 @@ impl<K: Kv> Database<K> {
         for store in [Store::Wal, Store::Segs, Store::Chunks] {
             tx.delete_range(store, from.clone(), to.clone());
         }
+        if request.is_some() {
+            self.answers.borrow_mut().write(&mut tx, request);
+        }
         if let Err(error) = self.kv.commit(&tx, Durability::Strict).await {
-            self.doubt(Tried::Deletion(space, name.to_owned()));
+            self.doubt(Tried::Deletion(space, name.to_owned(), request));
             return Err(error);
         }
         self.forget(name);
+        self.note_done(request);
         Ok(true)
     }
 
@@ -209,10 +254,13 @@ impl<K: Kv> Database<K> {
     ///
     /// # Errors
     /// `AlreadyExists` when the name is taken; `Corrupted` when the bytes fail their checks.
-    pub async fn import(&self, name: &str, manifest: &[u8], segments: &[Vec<u8>]) -> Result<()> {
+    pub async fn import(&self, name: &str, manifest: &[u8], segments: &[Vec<u8>], asked: Option<Asked>) -> Result<()> {
         self.check_open()?;
         let name = CollectionName::new(name)?;
         let _held = self.cataloguing.hold().await;
+        if self.answered(asked).is_some() {
+            return Ok(());
+        }
         if self.find(name.as_str()).is_some() {
             return Err(Error::already_exists(format!("collection `{name}` exists")));
         }
@@ -237,7 +285,9 @@ impl<K: Kv> Database<K> {
         if has_something_twice(&collection.snapshot()) {
             return Err(Error::corrupted("the export has a segment, a live point or a row twice"));
         }
-        let space = self.add_space(name.as_str(), &collection.manifest().encode(), &opened).await?;
+        let space = self
+            .add_space(name.as_str(), &collection.manifest().encode(), &opened, asked.map(|asked| asked.id))
+            .await?;
         self.observe(collection.newest_hlc());
         let open = OpenCollection::new(space, name.as_str(), collection);
         self.spaces.borrow_mut().insert(name.as_str().to_owned(), (space, Entry::Open(open)));

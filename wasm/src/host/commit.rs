@@ -10,8 +10,10 @@ use std::rc::Rc;
 
 use hyperspace_core::collection::{Applied, Prepared};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::RequestId;
 use hyperspace_core::types::Lsn;
 
+use super::answers::Answer;
 use super::database::{Database, OpenCollection};
 use super::rows::{LogAssembly, encode_log, log_from, space_range};
 use super::wait::Slot;
@@ -34,20 +36,23 @@ enum Turn {
 pub(super) struct Waiting {
     collection: Rc<OpenCollection>,
     prepared: Prepared,
+    request: Option<RequestId>,
     durability: Durability,
     slot: Slot<Turn>,
 }
 
 impl<K: Kv> Database<K> {
-    /// Makes a prepared write durable and publishes it. No await between preparing and calling this.
+    /// Makes a prepared write durable and publishes it; `request` is the one in its record. No await between preparing
+    /// and calling this.
     pub(super) async fn commit(
         &self,
         collection: &Rc<OpenCollection>,
         prepared: Prepared,
+        request: Option<RequestId>,
         durability: Durability,
     ) -> Result<Applied> {
         let slot = Slot::new();
-        let waiting = Waiting { collection: Rc::clone(collection), prepared, durability, slot: slot.share() };
+        let waiting = Waiting { collection: Rc::clone(collection), prepared, request, durability, slot: slot.share() };
         self.queue.borrow_mut().push_back(waiting);
         if self.has_leader.replace(true)
             && let Turn::Done(applied) = slot.take().await
@@ -77,6 +82,10 @@ impl<K: Kv> Database<K> {
         match outcome {
             Ok(()) => group.into_iter().for_each(|waiting| {
                 let applied = waiting.collection.engine.borrow_mut().publish(&waiting.prepared);
+                if let Ok(applied) = &applied {
+                    let answer = Answer { lsn: waiting.prepared.lsn(), deleted: applied.deleted as u64 };
+                    self.answers.borrow_mut().note(waiting.request, answer);
+                }
                 waiting.slot.fill(Turn::Done(applied));
             }),
             Err(error) => self.give_up(group, &error),
@@ -137,6 +146,7 @@ impl<K: Kv> Database<K> {
                 records.extend(assembly.take(key, blob)?);
             }
             collection.engine.borrow_mut().replay(records.iter().map(Vec::as_slice))?;
+            records.iter().try_for_each(|record| self.answers.borrow_mut().note_record(record))?;
             let Some((last, _)) = rows.last() else { break };
             from.clone_from(last);
             from.push(0);

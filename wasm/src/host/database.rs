@@ -15,6 +15,7 @@ use hyperspace_core::port::{Clock, Entropy};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
 
+use super::answers::{Answers, Asked, answers_key};
 use super::commit::Waiting;
 use super::doubt::Tried;
 use super::identity::{
@@ -104,10 +105,19 @@ impl OpenCollection {
 
     pub(crate) fn check(&self) -> Result<()> {
         if self.dropped.get() {
-            return Err(Error::not_found(format!("collection `{}` was deleted", self.name)));
+            return Err(was_deleted(&self.name));
         }
         Ok(())
     }
+
+    /// Its number, which no other collection of this database ever has.
+    pub const fn space(&self) -> SpaceId {
+        self.space
+    }
+}
+
+pub(super) fn was_deleted(name: &str) -> Error {
+    Error::not_found(format!("collection `{name}` was deleted"))
 }
 
 /// A collection in the catalog.
@@ -127,6 +137,7 @@ pub struct Database<K: Kv> {
     pub(super) kv: Ledger<K>,
     pub(super) environment: Rc<dyn Environment>,
     pub(super) fence: Fence,
+    epoch: u64,
     pub(super) identity: Cell<Identity>,
     pub(super) stamper: RefCell<Stamper>,
     pub(super) spaces: RefCell<BTreeMap<String, (SpaceId, Entry)>>,
@@ -140,6 +151,8 @@ pub struct Database<K: Kv> {
     pub(super) doubtful: Cell<bool>,
     /// What that transaction was to change, if it was a collection's row.
     pub(super) tried: RefCell<Option<Tried>>,
+    /// What a tab may ask for again.
+    pub(super) answers: RefCell<Answers>,
     /// Held from before a write looks at what is there until it is prepared.
     preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
@@ -149,8 +162,8 @@ pub struct Database<K: Kv> {
 }
 
 impl<K: Kv> Database<K> {
-    /// Opens a tenant's database in a store, and binds it to the tenant for good: takes ownership, reserves stamps, reads the catalog, sweeps what no manifest
-    /// names. Collections are loaded when they are asked for.
+    /// Opens a tenant's database in a store, and binds it to the tenant for good: takes ownership, reserves stamps,
+    /// reads the catalog, sweeps what no manifest names. Collections are loaded when they are asked for.
     ///
     /// # Errors
     /// `PermissionDenied` when the store holds another tenant's database; `Corrupted` or `Unsupported` when what is
@@ -162,25 +175,18 @@ impl<K: Kv> Database<K> {
         durability: Durability,
     ) -> Result<Self> {
         let kv = Ledger::new(kv);
-        let mut rows = kv.get_many(Store::Meta, &[identity_key(), owner_key(), tenant_key()]).await?;
-        let (bound, owner, identity) = (rows.pop().flatten(), rows.pop().flatten(), rows.pop().flatten());
-        if let Some(blob) = &bound {
-            check_tenant(blob, tenant)?;
-        }
+        let (fence, epoch) = take_ownership(&kv, tenant).await?;
+        // Read only now: until the owner before this one was fenced off, it may have raised the reservation.
+        let mut rows = kv.get_many(Store::Meta, &[identity_key(), answers_key()]).await?;
+        let (answers, identity) = (rows.pop().flatten(), rows.pop().flatten());
+        let answers = Answers::decode(answers.as_ref())?;
         let stored = match &identity {
             Some(blob) => Identity::decode(blob)?,
             None => Identity::new(random_u64(&*environment)),
         };
-        let epoch = owner.as_ref().map_or(Ok(0), decode_owner)? + 1;
-        let fence = Fence { store: Store::Meta, key: owner_key(), value: encode_owner(epoch) };
         let identity = Identity { reserved: stored.reserved + RESERVATION, ..stored };
-        let before = owner.map(|row| Fence { value: row.to_vec(), ..fence.clone() });
-        let mut tx = KvTx::new().fenced(before);
+        let mut tx = KvTx::new().fenced(Some(fence.clone()));
         tx.put(Store::Meta, identity_key(), identity.encode());
-        tx.put(Store::Meta, owner_key(), fence.value.clone());
-        if bound.is_none() {
-            tx.put(Store::Meta, tenant_key(), encode_tenant(tenant));
-        }
         kv.commit(&tx, Durability::Strict).await?;
 
         let mut stamper = Stamper::new(stored.writer, stored.hlc_last, stored.reserved);
@@ -189,6 +195,7 @@ impl<K: Kv> Database<K> {
             kv,
             environment,
             fence,
+            epoch,
             identity: Cell::new(identity),
             stamper: RefCell::new(stamper),
             spaces: RefCell::default(),
@@ -198,6 +205,7 @@ impl<K: Kv> Database<K> {
             has_leader: Cell::new(false),
             doubtful: Cell::new(false),
             tried: RefCell::new(None),
+            answers: RefCell::new(answers),
             preparing: Lock::default(),
             job: RefCell::new(None),
             paused: Cell::new(false),
@@ -208,7 +216,13 @@ impl<K: Kv> Database<K> {
         Ok(database)
     }
 
-    /// Writes a batch; answers when it is durable as asked and visible.
+    /// Which opening this is: higher than any before it.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Writes a batch; answers when it is durable as asked and visible. Asked again, it writes nothing and answers the
+    /// same.
     ///
     /// # Errors
     /// As `Collection::prepare_upsert`; `NotFound` when the collection was deleted; whatever the store answers.
@@ -217,23 +231,30 @@ impl<K: Kv> Database<K> {
         collection: &Rc<OpenCollection>,
         batch: &UpsertBatch<'_>,
         durability: Option<Durability>,
+        asked: Option<Asked>,
     ) -> Result<Lsn> {
+        let durability = durability.unwrap_or(self.durability);
         let turn = self.preparing.hold().await;
         self.ready(batch.ids.len()).await?;
         collection.check()?;
+        if let Some(answer) = self.answered(asked) {
+            return Ok(answer.lsn);
+        }
+        let request = asked.map(|asked| asked.id);
         let now = self.environment.now_ms();
         let prepared = {
             let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
-            engine.prepare_upsert(batch, &mut stamper, now, None)?
+            engine.prepare_upsert(batch, &mut stamper, now, request)?
         };
         drop(turn);
         let lsn = prepared.lsn();
-        self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?;
+        self.commit(collection, prepared, request, durability).await?;
         Ok(lsn)
     }
 
     /// Deletes points; answers how many were there, and up to where the log now reaches. What is more than a batch is
-    /// deleted batch by batch: when one fails, those before it are done.
+    /// deleted batch by batch: when one fails, those before it are done, and asked again, all are. Asked again when all
+    /// are done, it deletes nothing and answers the same.
     ///
     /// # Errors
     /// As [`Database::upsert`].
@@ -242,8 +263,9 @@ impl<K: Kv> Database<K> {
         collection: &Rc<OpenCollection>,
         ids: &[PointId],
         durability: Option<Durability>,
+        asked: Option<Asked>,
     ) -> Result<(usize, Lsn)> {
-        self.delete_some(collection, Which::Ids(ids), durability).await
+        self.delete_some(collection, Which::Ids(ids), durability, asked).await
     }
 
     /// Deletes the points that match once the writes before it are done, as [`Database::delete`] does.
@@ -255,8 +277,9 @@ impl<K: Kv> Database<K> {
         collection: &Rc<OpenCollection>,
         filter: &Filter,
         durability: Option<Durability>,
+        asked: Option<Asked>,
     ) -> Result<(usize, Lsn)> {
-        self.delete_some(collection, Which::Matching(filter), durability).await
+        self.delete_some(collection, Which::Matching(filter), durability, asked).await
     }
 
     /// Later writes wait until the last batch has its stamps: one that makes a point match no longer must not come
@@ -266,7 +289,9 @@ impl<K: Kv> Database<K> {
         collection: &Rc<OpenCollection>,
         which: Which<'_>,
         durability: Option<Durability>,
+        asked: Option<Asked>,
     ) -> Result<(usize, Lsn)> {
+        let durability = durability.unwrap_or(self.durability);
         let mut turn = Some(self.preparing.hold().await);
         let ids = match which {
             Which::Ids(ids) => Cow::Borrowed(ids),
@@ -284,16 +309,21 @@ impl<K: Kv> Database<K> {
             let batch = batches.next().unwrap_or_default();
             self.ready(batch.len()).await?;
             collection.check()?;
+            if let Some(answer) = self.answered(asked) {
+                return Ok((answer.deleted as usize, answer.lsn));
+            }
             let now = self.environment.now_ms();
+            // The last batch's record says that the request is done.
+            let request = if batches.len() == 0 { asked.map(|asked| asked.id) } else { None };
             let prepared = {
                 let (mut engine, mut stamper) = (collection.engine.borrow_mut(), self.stamper.borrow_mut());
-                engine.prepare_delete(batch, &mut stamper, now, None)?
+                engine.prepare_delete(batch, &mut stamper, now, request)?
             };
             if batches.len() == 0 {
                 turn = None;
             }
             if let Some(prepared) = prepared {
-                deleted += self.commit(collection, prepared, durability.unwrap_or(self.durability)).await?.deleted;
+                deleted += self.commit(collection, prepared, request, durability).await?.deleted;
             }
         }
         let newest = collection.engine.borrow().newest_lsn();
@@ -405,6 +435,30 @@ impl<K: Kv> Database<K> {
     pub(super) fn transaction(&self) -> KvTx {
         KvTx::new().fenced(Some(self.fence.clone()))
     }
+}
+
+/// Raises the owner's epoch, which fences off whoever owned the database before; binds a new one to its tenant.
+async fn take_ownership<K: Kv>(kv: &Ledger<K>, tenant: &Tenant) -> Result<(Fence, u64)> {
+    let mut rows = kv.get_many(Store::Meta, &[owner_key(), tenant_key()]).await?;
+    let (bound, owner) = (rows.pop().flatten(), rows.pop().flatten());
+    if let Some(blob) = &bound {
+        check_tenant(blob, tenant)?;
+    }
+    let epoch = owner.as_ref().map_or(Ok(0), decode_owner)? + 1;
+    let fence = Fence { store: Store::Meta, key: owner_key(), value: encode_owner(epoch) };
+    let before = owner.as_ref().map(|row| Fence { value: row.to_vec(), ..fence.clone() });
+    let mut tx = KvTx::new().fenced(before);
+    // Added when there was none: of two that create the database one fails.
+    match &owner {
+        Some(_) => tx.put(Store::Meta, owner_key(), fence.value.clone()),
+        None => tx.add(Store::Meta, owner_key(), fence.value.clone()),
+    }
+    if bound.is_none() {
+        tx.put(Store::Meta, tenant_key(), encode_tenant(tenant));
+    }
+    // Relaxed: the strict transaction behind it flushes this one too.
+    kv.commit(&tx, Durability::Relaxed).await?;
+    Ok((fence, epoch))
 }
 
 pub(super) fn random_u64(entropy: &dyn Environment) -> u64 {

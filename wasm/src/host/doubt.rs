@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use hyperspace_core::collection::{Flip, SealedJob};
 use hyperspace_core::error::Result;
+use hyperspace_core::log::RequestId;
 use hyperspace_core::types::{Lsn, SpaceId};
 
 use super::database::{Database, Entry, OpenCollection};
@@ -20,7 +21,7 @@ use crate::kv::{Kv, Store};
 /// A change of a collection's row.
 pub(super) enum Tried {
     Flip(Flipping),
-    Deletion(SpaceId, String),
+    Deletion(SpaceId, String, Option<RequestId>),
 }
 
 /// A job's result on its way into service.
@@ -76,7 +77,7 @@ impl<K: Kv> Database<K> {
         }
         let space = self.tried.borrow().as_ref().map(|tried| match tried {
             Tried::Flip(flipping) => flipping.collection.space,
-            Tried::Deletion(space, _) => *space,
+            Tried::Deletion(space, ..) => *space,
         });
         if let Some(space) = space {
             let row = self.kv.get(Store::Spaces, &space_key(space)).await?.map(|row| row.to_vec());
@@ -85,7 +86,10 @@ impl<K: Kv> Database<K> {
                 Some(Tried::Flip(flipping)) => {
                     flipping.collection.engine.borrow_mut().abandon_job(flipping.sealed.id());
                 }
-                Some(Tried::Deletion(_, name)) if row.is_none() => self.forget(&name),
+                Some(Tried::Deletion(_, name, request)) if row.is_none() => {
+                    self.forget(&name);
+                    self.note_done(request);
+                }
                 _ => {}
             }
         }

@@ -9,6 +9,7 @@
 //!
 //! [`Kv`]: crate::kv::Kv
 
+mod answers;
 mod catalog;
 mod commit;
 mod database;
@@ -19,6 +20,7 @@ mod segments;
 mod wait;
 mod work;
 
+pub use answers::Asked;
 pub use database::{Database, Environment, OpenCollection};
 pub use work::IndexProgress;
 

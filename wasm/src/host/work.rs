@@ -183,6 +183,7 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Spaces, space_key(space), flipping.row());
+        self.answers.borrow_mut().write(&mut tx, None);
         tx.delete_range(Store::Wal, space_key(space), log_from(space, flip.sealed_through));
         self.kv.commit(&tx, Durability::Strict).await?;
         self.identity.set(identity);

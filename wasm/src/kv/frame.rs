@@ -29,6 +29,8 @@ pub enum FrameKind {
     Chunk = 6,
     /// Whose data the database holds.
     Tenant = 7,
+    /// The requests that are done and may be asked for again.
+    Answers = 8,
 }
 
 /// Wraps a body.

@@ -45,10 +45,10 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   }
 }
 
-/** Says whether some tab has the database open: its owner holds a Web Lock of this name. */
-export async function isOpenElsewhere(name: string): Promise<boolean> {
-  const { held = [] } = await navigator.locks.query();
-  return held.some((lock) => lock.name === `hyperspace:${name}`);
+/** Does something in one tab at a time: two that fill the database at once would clear what the other one wrote. */
+export async function inOneTab(work: () => Promise<void>): Promise<void> {
+  // Without Web Locks there is no database that tabs share.
+  await (navigator.locks === undefined ? work() : navigator.locks.request(`${DATABASE}-load`, work));
 }
 
 /** Says, without asking the network, whether the data was loaded to its end. */

@@ -17,7 +17,9 @@ fn deleting_by_filter_spares_a_point_that_is_being_rewritten_so_that_it_no_longe
         Box::pin(async move { upsert(database, collection, &[(1, 1)], Durability::Relaxed).await.map(|_| 0) });
     let filter = &version_is(0);
     let deletion: Boxed<'_, Result<usize>> =
-        Box::pin(async move { database.delete_where(collection, filter, None).await.map(|(deleted, _)| deleted) });
+        Box::pin(
+            async move { database.delete_where(collection, filter, None, None).await.map(|(deleted, _)| deleted) },
+        );
     let mut both = [(write, None), (deletion, None)];
     poll_all(&mut both);
     kv.release();
@@ -39,10 +41,10 @@ fn more_points_than_a_batch_are_deleted_by_id_and_by_filter() {
             run(upsert(&database, &collection, batch, Durability::Relaxed)).unwrap();
         }
         let (deleted, reached) = if by_filter {
-            run(database.delete_where(&collection, &version_is(0), None)).unwrap()
+            run(database.delete_where(&collection, &version_is(0), None, None)).unwrap()
         } else {
             let ids: Vec<PointId> = (0..POINTS).filter(|&id| id != 7).map(PointId::Int).collect();
-            run(database.delete(&collection, &ids, None)).unwrap()
+            run(database.delete(&collection, &ids, None, None)).unwrap()
         };
         assert_eq!((deleted as u64, reached), (POINTS - 1, Lsn(3 + 3)), "three batches each way");
         let database = open(&kv.after_process_death()).unwrap();
@@ -67,7 +69,7 @@ fn points_rewritten_while_more_than_a_batch_is_deleted_by_filter_are_there_after
     kv.hold();
     let (database, collection, filter) = (&database, &collection, &version_is(0));
     let deletion: Boxed<'_, Result<()>> =
-        Box::pin(async move { database.delete_where(collection, filter, None).await.map(drop) });
+        Box::pin(async move { database.delete_where(collection, filter, None, None).await.map(drop) });
     // While the first batch is on its way, points of both are written anew: so few that there are stamps.
     let rewrite: Boxed<'_, Result<()>> = Box::pin(async move {
         let some: Vec<_> = (0..POINTS).step_by(200).map(|id| (id, 1)).collect();

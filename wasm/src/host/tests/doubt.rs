@@ -75,7 +75,7 @@ fn a_collection_whose_deletion_was_answered_by_nobody_takes_no_more_writes() {
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.arm(Fault::LostAnswer(0));
-    run(database.delete_collection("notes")).unwrap_err();
+    run(database.delete_collection("notes", None)).unwrap_err();
     let error = run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap_err();
     assert_eq!(error.kind().code(), "not_found");
     assert!(database.names().is_empty() && kv.rows_in(Store::Wal) == 0);
@@ -89,7 +89,7 @@ fn a_write_that_waits_behind_a_deletion_without_an_answer_is_refused() {
     kv.hold();
     kv.arm(Fault::LostAnswer(0));
     let (database, collection) = (&database, &collection);
-    let deletion: Boxed<'_, Result<bool>> = Box::pin(async move { database.delete_collection("notes").await });
+    let deletion: Boxed<'_, Result<bool>> = Box::pin(async move { database.delete_collection("notes", None).await });
     let write: Boxed<'_, Result<bool>> =
         Box::pin(async move { upsert(database, collection, &[(1, 0)], Durability::Relaxed).await.map(|_| true) });
     let mut both = [(deletion, None), (write, None)];

@@ -164,8 +164,8 @@ fn deleting_a_collection_leaves_no_row_of_it_and_its_number_is_not_used_again() 
     run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
     work_off(&database).unwrap();
     run(upsert(&database, &collection, &[(9_999, 0)], Durability::Relaxed)).unwrap();
-    assert!(run(database.delete_collection("notes")).unwrap());
-    assert!(!run(database.delete_collection("notes")).unwrap());
+    assert!(run(database.delete_collection("notes", None)).unwrap());
+    assert!(!run(database.delete_collection("notes", None)).unwrap());
     for store in [Store::Spaces, Store::Wal, Store::Segs, Store::Chunks] {
         assert_eq!(kv.rows_in(store), 0, "{}", store.name());
     }
@@ -207,16 +207,16 @@ fn an_exported_collection_opens_elsewhere_with_the_same_answers() {
 
     let kv = MemoryKv::new();
     let other = open(&kv).unwrap();
-    run(other.import("copy", &manifest, &bytes)).unwrap();
+    run(other.import("copy", &manifest, &bytes, None)).unwrap();
     let copy = run(other.collection("copy")).unwrap();
     assert_eq!(copy.snapshot().len(), 2_499);
     assert_eq!(nearest(&copy, &vector_of(77, 0)), Some(PointId::Int(77)));
-    assert!(run(other.import("copy", &manifest, &bytes)).is_err(), "the name is taken");
+    assert!(run(other.import("copy", &manifest, &bytes, None)).is_err(), "the name is taken");
     let other = open(&kv.after_process_death()).unwrap();
     assert_eq!(run(other.collection("copy")).unwrap().snapshot().len(), 2_499);
 
     bytes[0][4_000] ^= 1;
-    let error = run(other.import("bad", &manifest, &bytes)).unwrap_err();
+    let error = run(other.import("bad", &manifest, &bytes, None)).unwrap_err();
     assert_eq!(error.kind().code(), "corrupted");
 }
 
@@ -235,7 +235,7 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     let kv = MemoryKv::new();
     let other = open(&kv).unwrap();
     let endless = Manifest { sealed_through: u64::MAX, ..manifest.clone() };
-    run(other.import("copy", &endless.encode(), &bytes)).unwrap();
+    run(other.import("copy", &endless.encode(), &bytes, None)).unwrap();
     let copy = run(other.collection("copy")).unwrap();
     run(upsert(&other, &copy, &[(3, 0)], Durability::Relaxed)).unwrap();
     let other = open(&kv.after_process_death()).unwrap();
@@ -244,7 +244,7 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     let mut twice = manifest.clone();
     twice.segments[1] = twice.segments[0].clone();
     let same = [bytes[0].clone(), bytes[0].clone()];
-    let error = run(other.import("twice", &twice.encode(), &same)).unwrap_err();
+    let error = run(other.import("twice", &twice.encode(), &same, None)).unwrap_err();
     assert_eq!(error.kind().code(), "corrupted");
 
     // Two exports of two versions of one point, put together.
@@ -255,7 +255,7 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     let (later, segments) = database.export(&changed);
     let mut mixed = manifest.clone();
     mixed.segments[1] = Manifest::decode(&later).unwrap().segments.remove(0);
-    let error = run(other.import("mixed", &mixed.encode(), &[bytes[0].clone(), segments[0].bytes().to_vec()]));
+    let error = run(other.import("mixed", &mixed.encode(), &[bytes[0].clone(), segments[0].bytes().to_vec()], None));
     assert_eq!(error.unwrap_err().kind().code(), "corrupted");
 
     // A row as it was stored before, dead in its old segment, beside the segment that it is live in.
@@ -274,7 +274,8 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     worn.live.clear();
     live.encode(&mut worn.live);
     let both = Manifest { segments: vec![worn, after.segments[rewritten].clone()], ..after };
-    let error = run(other.import("both", &both.encode(), &[&old[1], &new[rewritten]].map(|s| s.bytes().to_vec())));
+    let error =
+        run(other.import("both", &both.encode(), &[&old[1], &new[rewritten]].map(|s| s.bytes().to_vec()), None));
     assert_eq!(error.unwrap_err().kind().code(), "corrupted");
 }
 
@@ -291,7 +292,7 @@ fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
     let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
 
     let other = open(&MemoryKv::new()).unwrap();
-    let error = run(other.import("copy", &manifest, &bytes)).unwrap_err();
+    let error = run(other.import("copy", &manifest, &bytes, None)).unwrap_err();
     assert_eq!(error.kind().code(), "invalid_argument");
     run(upsert(&other, &notes(&other), &[(1, 0)], Durability::Relaxed)).unwrap();
 }
@@ -316,5 +317,5 @@ fn upsert_wide(database: &Database<MemoryKv>, count: u64) {
     let ids: Vec<PointId> = (0..count).map(PointId::Int).collect();
     let vectors: Vec<f32> = (0..count * 512).map(|i| i as f32).collect();
     let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
-    run(database.upsert(&collection, &batch, Some(Durability::Relaxed))).unwrap();
+    run(database.upsert(&collection, &batch, Some(Durability::Relaxed), None)).unwrap();
 }

@@ -49,7 +49,7 @@ fn a_hundred_points_added_to_many_write_less_than_three_times_their_size() {
         let ids: Vec<PointId> = (first..first + count).map(PointId::Int).collect();
         let vectors: Vec<f32> = (0..count * 64).map(|i| ((first * 64 + i) as f32).sin()).collect();
         let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &[] };
-        run(database.upsert(&collection, &batch, None)).unwrap();
+        run(database.upsert(&collection, &batch, None, None)).unwrap();
     };
     (0..5).for_each(|batch| write(batch * 1_000, 1_000));
     seal(&database, &collection).unwrap();

@@ -5,6 +5,7 @@ mod doubt;
 mod durability;
 mod faults;
 mod indexing;
+mod repeats;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -124,12 +125,12 @@ async fn upsert(
         })
         .collect();
     let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &metadata };
-    database.upsert(collection, &batch, Some(durability)).await
+    database.upsert(collection, &batch, Some(durability), None).await
 }
 
 async fn delete(database: &Database<MemoryKv>, collection: &Rc<OpenCollection>, ids: &[u64]) -> Result<usize> {
     let ids: Vec<PointId> = ids.iter().map(|&id| PointId::Int(id)).collect();
-    database.delete(collection, &ids, None).await.map(|(deleted, _)| deleted)
+    database.delete(collection, &ids, None, None).await.map(|(deleted, _)| deleted)
 }
 
 /// Works until nothing is left to do.
