@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 /// The alignment of every section and of every buffer that sections are read from, in bytes.
 pub const ALIGNMENT: usize = 64;
 
+/// The most that anything counted one by one can have come to. A stored number beyond it is damage; one below it can be
+/// counted on from without overflow.
+pub const MAX_COUNTER: u64 = 1 << 62;
+
 /// Rounds up to the next multiple of [`ALIGNMENT`].
 pub const fn align_up(at: usize) -> usize {
     at.next_multiple_of(ALIGNMENT)
@@ -67,6 +71,14 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
+    /// Takes a little-endian u64 that something is counted with, one by one.
+    ///
+    /// # Errors
+    /// `Corrupted` when it is above [`MAX_COUNTER`].
+    pub fn counter(&mut self, what: &str) -> Result<u64> {
+        checked_counter(self.u64(what)?, what)
+    }
+
     /// Takes a little-endian f32, any bit pattern.
     pub fn f32(&mut self, what: &str) -> Result<f32> {
         self.array(what).map(f32::from_le_bytes)
@@ -90,6 +102,17 @@ impl<'a> Reader<'a> {
         }
         Err(Error::corrupted(format!("{} bytes follow {what}", self.rest.len())))
     }
+}
+
+/// Passes a stored number on that something is counted with, one by one.
+///
+/// # Errors
+/// `Corrupted` when it is above [`MAX_COUNTER`].
+pub fn checked_counter(number: u64, what: &str) -> Result<u64> {
+    if number <= MAX_COUNTER {
+        return Ok(number);
+    }
+    Err(Error::corrupted(format!("{what} is {number}, nothing has been counted beyond {MAX_COUNTER}")))
 }
 
 /// Appends little-endian values.
@@ -279,6 +302,13 @@ mod tests {
         assert!(reader.u32("second").unwrap_err().message().contains("second needs 4 bytes, 2 are left"));
         assert!(reader.f32s(usize::MAX, &mut Vec::new(), "row").is_err());
         assert!(reader.finish("the test").is_err());
+    }
+
+    #[test]
+    fn a_number_that_nobody_can_have_counted_to_is_damage() {
+        for (number, is_fine) in [(0, true), (MAX_COUNTER, true), (MAX_COUNTER + 1, false), (u64::MAX, false)] {
+            assert_eq!(Reader::new(&number.to_le_bytes()).counter("a number").ok(), is_fine.then_some(number));
+        }
     }
 
     #[test]

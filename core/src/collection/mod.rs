@@ -18,6 +18,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::bytes::checked_counter;
 use crate::error::{Error, Result};
 use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Segment};
 use crate::types::{Lsn, SegmentId};
@@ -64,6 +65,7 @@ impl Collection {
     /// `Corrupted` when the manifest is damaged or a segment is missing or of another shape.
     pub fn open(manifest: &Manifest, segments: &[Arc<Segment>]) -> Result<Self> {
         let config = CollectionConfig::from_manifest(manifest)?;
+        let sealed_through = Lsn(checked_counter(manifest.sealed_through, "a manifest's newest sealed record")?);
         let mut live_segments = Vec::with_capacity(manifest.segments.len());
         for named in &manifest.segments {
             let segment = segments
@@ -94,7 +96,7 @@ impl Collection {
             let live = LiveBitmap::decode(&named.live, segment.len())?;
             live_segments.push(LiveSegment { segment: Arc::clone(segment), live });
         }
-        Ok(Self::assemble(config, live_segments, Lsn(manifest.sealed_through)))
+        Ok(Self::assemble(config, live_segments, sealed_through))
     }
 
     fn assemble(config: CollectionConfig, segments: Vec<LiveSegment>, sealed_through: Lsn) -> Self {

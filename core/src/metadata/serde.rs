@@ -2,8 +2,9 @@
 //!
 //! A format's integers become integers and its floats stay floats, even integral ones: filters compare by value.
 //! Absence (`null`, `undefined`, unit, none) is [`Value::Null`]. Bytes, keys that are not strings, keys given twice
-//! and numbers that are not finite are refused. Depth is bounded here only to protect the stack from cyclic objects;
-//! the limits of metadata and filters are tighter, and are checked where their error can be typed.
+//! and numbers that are not finite are refused. Depth is bounded here only to protect the stack from cyclic objects, and
+//! the number of values to protect the memory; the limits of metadata and filters are tighter, and are checked where
+//! their error can be typed.
 //!
 //! `serde_json` reads some floats one bit off unless its feature `float_roundtrip` is on; hosts that parse JSON turn it on.
 
@@ -12,6 +13,7 @@ use alloc::collections::btree_map::Entry;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 
 use ::serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -22,6 +24,11 @@ use crate::error::shortened;
 
 /// The most levels of lists and objects that are read at all.
 const MAX_READ_DEPTH: usize = 128;
+/// The most values that are read at all, an object that is not empty counting as [`OBJECT`] more: above what metadata or a
+/// filter within its limits can have. A text of a few bytes a value must not become a tree of any size.
+const MAX_READ_VALUES: usize = 1 << 18;
+/// The first node of a B-tree has room for eleven entries, and takes as much memory as so many values.
+const OBJECT: usize = 16;
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -40,33 +47,43 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Seed { levels: MAX_READ_DEPTH }.deserialize(deserializer)
+        Seed { levels: MAX_READ_DEPTH, values: &Cell::new(MAX_READ_VALUES) }.deserialize(deserializer)
     }
 }
 
 /// Reads one value that may nest `levels` more levels.
 #[derive(Clone, Copy)]
-struct Seed {
+struct Seed<'a> {
     levels: usize,
+    /// How many more may be read, here and around.
+    values: &'a Cell<usize>,
 }
 
-impl Seed {
+impl Seed<'_> {
     fn inner<E: de::Error>(self) -> Result<Self, E> {
         let levels = self.levels.checked_sub(1);
         let levels = levels.ok_or_else(|| E::custom(format!("a value nests deeper than {MAX_READ_DEPTH} levels")))?;
-        Ok(Self { levels })
+        Ok(Self { levels, ..self })
+    }
+
+    fn spend<E: de::Error>(self, values: usize) -> Result<(), E> {
+        let left = self.values.get().checked_sub(values);
+        let left = left.ok_or_else(|| E::custom(format!("there are more than {MAX_READ_VALUES} values")))?;
+        self.values.set(left);
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Seed {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.spend(1)?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +144,9 @@ impl<'de> Visitor<'de> for Seed {
         let inner = self.inner()?;
         let mut entries = BTreeMap::new();
         while let Some(key) = access.next_key::<String>()? {
+            if entries.is_empty() {
+                inner.spend(OBJECT)?;
+            }
             match entries.entry(key) {
                 Entry::Vacant(entry) => entry.insert(access.next_value_seed(inner)?),
                 Entry::Occupied(entry) => {

@@ -360,6 +360,23 @@ mod with_serde {
     }
 
     #[test]
+    fn a_text_of_more_values_than_anything_can_hold_is_refused_while_it_is_read() {
+        let read = |item: &str, count: usize| {
+            let text = format!(r#"{{"a":[{}{item}]}}"#, format!("{item},").repeat(count - 1));
+            serde_json::from_str::<Value>(&text)
+        };
+        // As many as metadata can hold of what takes the fewest bytes there, and as many as a filter may list.
+        for (item, count) in [(r#"{"":0}"#, 65_530 / 7), (r#"{"":null}"#, 65_530 / 6), ("null", 65_530), ("0", 256_000)]
+        {
+            assert!(read(item, count).is_ok(), "{count} of {item}");
+        }
+        for (item, count) in [(r#"{"":0}"#, 15_000), ("0", 262_144), ("[]", 262_144)] {
+            let error = read(item, count).unwrap_err();
+            assert!(error.to_string().contains("more than 262144 values"), "{error}");
+        }
+    }
+
+    #[test]
     fn values_are_written_as_json() {
         let tree = object("k", Value::List(vec![Value::Null, Value::U64(u64::MAX), Value::F64(0.5)]));
         assert_eq!(serde_json::to_string(&tree).unwrap(), r#"{"k":[null,18446744073709551615,0.5]}"#);

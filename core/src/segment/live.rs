@@ -110,17 +110,19 @@ impl LiveBitmap {
             return Err(Error::corrupted(format!("a live bitmap of {len} bits ends after {} bytes", bytes.len())));
         }
         let mut out = Self::all_live(len);
+        // One for all: a byte of tag must not cost 512 bytes of words.
+        let dead = Arc::new([0; WORDS]);
         for block in 0..block_count {
             let full = out.full_block(block);
             let words = match reader.u8("a block's tag")? {
                 TAG_ALL_LIVE => continue,
-                TAG_ALL_DEAD => [0; WORDS],
+                TAG_ALL_DEAD => Arc::clone(&dead),
                 TAG_WORDS => {
                     let mut words = [0; WORDS];
                     for word in &mut words {
                         *word = reader.u64("a block's word")?;
                     }
-                    words
+                    Arc::new(words)
                 }
                 tag => return Err(Error::corrupted(format!("a live bitmap's block has tag {tag}"))),
             };
@@ -129,7 +131,7 @@ impl LiveBitmap {
             }
             let count = |words: &[u64; WORDS]| words.iter().map(|w| w.count_ones()).sum::<u32>();
             out.live -= count(&full) - count(&words);
-            out.blocks[block] = Some(Arc::new(words));
+            out.blocks[block] = Some(words);
         }
         reader.finish("a live bitmap")?;
         Ok(out)
@@ -153,6 +155,16 @@ mod tests {
     fn next(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *state >> 33
+    }
+
+    #[test]
+    fn dead_blocks_of_a_decoded_bitmap_share_their_words() {
+        let mut bytes = (3 * BLOCK_BITS as u32).to_le_bytes().to_vec();
+        bytes.extend([TAG_ALL_DEAD, TAG_ALL_LIVE, TAG_ALL_DEAD]);
+        let bitmap = LiveBitmap::decode(&bytes, 3 * BLOCK_BITS as u32).unwrap();
+        let [Some(first), None, Some(last)] = &bitmap.blocks[..] else { panic!("{:?}", bitmap.blocks) };
+        assert!(Arc::ptr_eq(first, last), "a tag of one byte must not take 512 bytes of memory");
+        assert_eq!(bitmap.live() as usize, BLOCK_BITS);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::host::{Host, ids};
 use crate::support::Random;
-use hyperspace_core::bytes::AlignedBytes;
-use hyperspace_core::collection::{CollectionConfig, Urgency, Vectors};
-use hyperspace_core::error::Result;
+use hyperspace_core::bytes::{AlignedBytes, MAX_COUNTER};
+use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Urgency, Vectors};
+use hyperspace_core::error::{ErrorKind, Result};
+use hyperspace_core::log::Stamper;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
-use hyperspace_core::segment::{Checks, Segment};
+use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{Offset, SegmentId};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -38,6 +39,27 @@ fn contents(segment: &Segment) -> String {
     }
     write!(out, "{:?} {}", segment.tombstones().collect::<Vec<_>>(), segment.newest_hlc()).unwrap();
     out
+}
+
+#[test]
+fn a_manifest_of_more_records_than_can_be_is_refused() {
+    let manifest =
+        |sealed_through| Manifest { name: b"stored".to_vec(), dimension: 1, sealed_through, ..Manifest::default() };
+    for sealed_through in [0, MAX_COUNTER] {
+        let manifest = manifest(sealed_through);
+        let mut stamper = Stamper::new(1, 0, 0);
+        stamper.reserve(1);
+        let mut collection = Collection::open(&manifest, &[]).unwrap();
+        let batch = UpsertBatch { ids: &ids(0, 1), vectors: Vectors::F32(&[0.0]), metadata: &[Metadata::default()] };
+        let write = collection.prepare_upsert(&batch, &mut stamper, 1, None).unwrap();
+        collection.publish(&write).unwrap();
+        assert_eq!(collection.newest_lsn().0, sealed_through + 1);
+    }
+    for sealed_through in [MAX_COUNTER + 1, u64::MAX] {
+        let error = Collection::open(&manifest(sealed_through), &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupted);
+        assert!(error.message().contains(&sealed_through.to_string()), "{error}");
+    }
 }
 
 #[test]
