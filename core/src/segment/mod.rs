@@ -2,6 +2,9 @@
 //! manifest that names what is there.
 
 mod draft;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod live;
 mod manifest;
 mod memtable;

@@ -17,11 +17,11 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::bytes::{ALIGNMENT, AlignedBytes, Reader, align_up, crc32c};
 use crate::error::{Error, Result};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"HSEGMENT");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"HSEGMENT");
 /// The only version so far.
 pub(super) const VERSION: u32 = 1;
-const HEADER: usize = ALIGNMENT;
-const CHECKED: usize = 28;
+pub(super) const HEADER: usize = ALIGNMENT;
+pub(super) const CHECKED: usize = 28;
 
 /// What the bytes of a section are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,11 +193,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Table> {
     Ok(table)
 }
 
-fn archive(table: &Table) -> Result<rkyv::util::AlignedVec> {
+pub(super) fn archive(table: &Table) -> Result<rkyv::util::AlignedVec> {
     rkyv::to_bytes::<Failure>(table).map_err(|_| Error::internal("a section table could not be laid out"))
 }
 
-fn unarchive(bytes: &[u8]) -> Result<Table> {
+pub(super) fn unarchive(bytes: &[u8]) -> Result<Table> {
     let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
     rkyv::from_bytes::<Table, Failure>(&aligned).map_err(|_| Error::corrupted("a section table is no valid archive"))
