@@ -8,6 +8,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod archive;
 pub mod bytes;
 pub mod collection;
 pub mod error;

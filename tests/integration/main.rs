@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests print what they measured")]
 
 mod architecture;
+mod archive;
 mod data;
 mod engine;
 mod formats;

@@ -107,7 +107,7 @@ impl CollectionConfig {
         self.ef_search.map_or_else(|| default_ef_search(self.metric, self.dimension, points), |ef| ef as usize)
     }
 
-    pub(super) fn to_manifest(&self) -> Manifest {
+    pub(crate) fn to_manifest(&self) -> Manifest {
         Manifest {
             name: self.name.as_str().as_bytes().to_vec(),
             dimension: self.dimension as u32,
@@ -120,7 +120,7 @@ impl CollectionConfig {
         }
     }
 
-    pub(super) fn from_manifest(manifest: &Manifest) -> Result<Self> {
+    pub(crate) fn from_manifest(manifest: &Manifest) -> Result<Self> {
         let corrupted = |e: Error| Error::corrupted(format!("a manifest's configuration: {}", e.message()));
         let name = String::from_utf8_lossy(&manifest.name);
         let set = |value: u32| (value != 0).then_some(value);

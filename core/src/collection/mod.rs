@@ -28,6 +28,7 @@ pub use job::{Job, JobId, JobProgress, SealedJob};
 pub use schedule::{Flip, SealPolicy, Urgency};
 pub use scroll::ScrollPage;
 pub use search::{Hit, Plan, Scratch, SearchOutcome, SearchRequest};
+pub(crate) use snapshot::Walk;
 pub use snapshot::{LiveSegment, Point, Snapshot};
 pub use write::{Applied, Prepared, UpsertBatch, Vectors};
 

@@ -43,10 +43,29 @@ pub struct Point {
     pub id: PointId,
     /// Its vector, bit for bit as it was given (rounded to f32 once when it was given as f64).
     pub vector: Vec<f32>,
+    /// What the metric keeps beside the vector, because the rounded row may not tell it; 1 when that is nothing.
+    pub term: f32,
     /// Its metadata.
     pub metadata: Metadata,
     /// When and by whom it was written.
     pub stamp: Stamp,
+}
+
+/// How far a walk over the points of one snapshot has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Walk {
+    /// The segment, or behind those the block of the memtable.
+    run: usize,
+    at: u32,
+}
+
+/// A point as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredPoint<'a> {
+    pub(crate) id: PointId,
+    pub(crate) row: &'a [f32],
+    pub(crate) term: f32,
+    pub(crate) metadata: &'a [u8],
 }
 
 impl Snapshot {
@@ -114,6 +133,34 @@ impl Snapshot {
         self.places().map(|place| self.point_at(place))
     }
 
+    /// The next live point of a walk, in the order in which they are stored; `None` behind the last one.
+    pub(crate) fn step(&self, walk: &mut Walk) -> Option<StoredPoint<'_>> {
+        loop {
+            let (run, at) = (walk.run, walk.at);
+            let block = run.checked_sub(self.segments.len());
+            let (len, place) = match block {
+                None => (self.segments[run].live.len(), Place::Sealed { segment: run as u32, offset: Offset(at) }),
+                Some(block) => (self.blocks.get(block)?.len() as u32, Place::Memtable { block: block as u32, at }),
+            };
+            *walk = if at + 1 < len { Walk { run, at: at + 1 } } else { Walk { run: run + 1, at: 0 } };
+            let is_live = at < len
+                && match place {
+                    Place::Sealed { segment, offset } => self.segments[segment as usize].live.is_live(offset),
+                    Place::Memtable { block, at } => self.blocks[block as usize].is_live(at as usize),
+                };
+            if is_live {
+                let (space, row) = self.vector_at(place);
+                let metadata = self.metadata_at(place).as_bytes();
+                return Some(StoredPoint {
+                    id: self.id_at(place),
+                    row: space.row(row),
+                    term: space.term(row),
+                    metadata,
+                });
+            }
+        }
+    }
+
     /// Where an id is live: newest rows first, since there is at most one.
     fn find(&self, key: &IdKey) -> Option<Place> {
         for (number, block) in self.blocks.iter().enumerate().rev() {
@@ -147,6 +194,7 @@ impl Snapshot {
         Point {
             id: self.id_at(place),
             vector: space.row(row).to_vec(),
+            term: space.term(row),
             metadata: self.metadata_at(place).to_metadata(),
             stamp: self.stamp_at(place),
         }

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Record, RequestId, Stamper, WriteBatch, encode_writes};
 use crate::metadata::Metadata;
-use crate::metric::{validate_f32, validate_f64};
+use crate::metric::{validate_f32, validate_f64, validate_stored};
 use crate::segment::{Row, Tombstone};
 use crate::types::{IdKey, Lsn, PointId, Stamp};
 
@@ -22,12 +22,14 @@ pub enum Vectors<'a> {
     F32(&'a [f32]),
     /// Rounded once to f32; for poincare the term is taken from these before they are rounded.
     F64(&'a [f64]),
+    /// As another database stored them, with a term for each row.
+    Stored(&'a [f32], &'a [f32]),
 }
 
 impl Vectors<'_> {
     const fn len(&self) -> usize {
         match self {
-            Self::F32(v) => v.len(),
+            Self::F32(v) | Self::Stored(v, _) => v.len(),
             Self::F64(v) => v.len(),
         }
     }
@@ -107,6 +109,7 @@ impl Collection {
             let term = match batch.vectors {
                 Vectors::F32(rows) => validate_f32(metric, dimension, &rows[range]),
                 Vectors::F64(rows) => validate_f64(metric, dimension, &rows[range], &mut rounded),
+                Vectors::Stored(rows, terms) => validate_stored(metric, dimension, &rows[range], terms[i]),
             };
             let named = |e: Error| {
                 Error::new(e.kind(), format!("point {id} of collection `{}`: {}", self.config.name, e.message()))
@@ -114,7 +117,7 @@ impl Collection {
             terms.push(term.map_err(named)?);
         }
         let rows = match batch.vectors {
-            Vectors::F32(rows) => rows,
+            Vectors::F32(rows) | Vectors::Stored(rows, _) => rows,
             Vectors::F64(_) => &rounded,
         };
         let first = stamper.stamp(now_ms, count)?;

@@ -3,8 +3,10 @@
 //! A record is one atomic batch of writes to one collection. Hosts make its bytes durable and hand them back at the
 //! next start; they never look inside.
 
+pub(crate) mod frame;
 mod record;
 mod stamper;
 
 pub use record::{Entry, MAX_RECORD_BYTES, Record, RequestId, WriteBatch, encode_writes, longest_record};
+pub(crate) use record::{KIND_WRITES, RecordWriter, longest_entry};
 pub use stamper::{MAX_CLOCK_LEAD_MS, Stamper};

@@ -1,8 +1,7 @@
 //! The codec of log records.
 //!
 //! ```text
-//! len u32 | crc32c u32 | lsn u64 | kind u8 | body            len counts from lsn on, the checksum covers the same
-//! body of kind 1, writes:
+//! a frame (frame.rs) whose number is the lsn; its body for kind 1, writes:
 //!   flags u8 (1: a request follows, 2: puts carry a term) | hlc u64 | writer u64 | first cseq u64
 //!   [tab u64 | n u64] | dimension u32 | count u32 | entries
 //! entry: 1 put | id len u8 | id | [term f32] | dimension * f32 | metadata len u32 | metadata
@@ -14,7 +13,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::bytes::{Reader, Writer, crc32c};
+use super::frame::{self, Frame, Prefix};
+use crate::bytes::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::metadata::MAX_METADATA_BYTES;
 use crate::types::{Lsn, MAX_ID_BYTES, PointId, Stamp};
@@ -22,11 +22,10 @@ use crate::types::{Lsn, MAX_ID_BYTES, PointId, Stamp};
 /// The longest record: the limits of a batch keep every write below it.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;
 
-/// Bytes before the part that `len` counts.
-const PREFIX: usize = 8;
 /// Bytes before the entries.
-const HEADER: usize = PREFIX + 8 + 1 + 1 + 24 + 16 + 4 + 4;
-const KIND_WRITES: u8 = 1;
+const HEADER: usize = frame::HEADER + 1 + 24 + 16 + 4 + 4;
+/// A record of writes, and a block of points in an archive.
+pub(crate) const KIND_WRITES: u8 = 1;
 const FLAG_REQUEST: u8 = 1;
 const FLAG_TERMS: u8 = 2;
 const ENTRY_PUT: u8 = 1;
@@ -87,8 +86,85 @@ pub enum Entry<'a> {
 
 /// The most bytes that a record of so many entries takes.
 pub const fn longest_record(entries: usize, dimension: usize) -> usize {
-    let (id, vector, metadata) = (1 + 1 + MAX_ID_BYTES, 4 + 4 * dimension, 4 + MAX_METADATA_BYTES);
-    HEADER + entries * (1 + id + vector + metadata)
+    HEADER + entries * longest_entry(dimension, MAX_METADATA_BYTES)
+}
+
+/// The most bytes that an entry takes whose metadata have so many.
+pub(crate) const fn longest_entry(dimension: usize, metadata: usize) -> usize {
+    let (id, vector, metadata) = (1 + 1 + MAX_ID_BYTES, 4 + 4 * dimension, 4 + metadata);
+    1 + id + vector + metadata
+}
+
+/// A record of writes that grows entry by entry.
+#[derive(Debug)]
+pub(crate) struct RecordWriter {
+    out: Vec<u8>,
+    has_terms: bool,
+    count_at: usize,
+    count: u32,
+}
+
+impl RecordWriter {
+    /// A record without entries.
+    pub(crate) fn new(lsn: Lsn, first: Stamp, request: Option<RequestId>, dimension: usize, has_terms: bool) -> Self {
+        let mut out = frame::begin(lsn.0, KIND_WRITES);
+        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+        out.put_u8(flag(request.is_some(), FLAG_REQUEST) | flag(has_terms, FLAG_TERMS));
+        out.put_u64(first.hlc);
+        out.put_u64(first.writer);
+        out.put_u64(first.cseq);
+        if let Some(request) = request {
+            out.put_u64(request.tab);
+            out.put_u64(request.n);
+        }
+        out.put_u32(dimension as u32);
+        let count_at = out.len();
+        out.put_u32(0);
+        Self { out, has_terms, count_at, count: 0 }
+    }
+
+    /// Appends a whole point.
+    pub(crate) fn put(&mut self, id: &PointId, vector: &[f32], term: f32, metadata: &[u8]) {
+        self.begin_entry(ENTRY_PUT, id);
+        if self.has_terms {
+            self.out.put_f32(term);
+        }
+        self.out.put_f32s(vector);
+        self.out.put_u32(metadata.len() as u32);
+        self.out.extend_from_slice(metadata);
+    }
+
+    /// Appends the end of a point.
+    pub(crate) fn delete(&mut self, id: &PointId) {
+        self.begin_entry(ENTRY_DELETE, id);
+    }
+
+    fn begin_entry(&mut self, kind: u8, id: &PointId) {
+        self.out.put_u8(kind);
+        let id = id.to_canonical();
+        self.out.put_u8(id.len() as u8);
+        self.out.extend_from_slice(&id);
+        self.count += 1;
+    }
+
+    /// How many entries it has.
+    pub(crate) const fn entries(&self) -> usize {
+        self.count as usize
+    }
+
+    /// How many bytes it has.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The whole record.
+    ///
+    /// # Panics
+    /// When it takes more than 4 GiB: whoever calls keeps it within [`MAX_RECORD_BYTES`].
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
+        frame::seal(self.out)
+    }
 }
 
 /// Writes one record.
@@ -103,41 +179,16 @@ pub fn encode_writes<'a>(
     request: Option<RequestId>,
     dimension: usize,
     has_terms: bool,
-    entries: impl ExactSizeIterator<Item = (&'a PointId, Option<(&'a [f32], f32, &'a [u8])>)>,
+    entries: impl Iterator<Item = (&'a PointId, Option<(&'a [f32], f32, &'a [u8])>)>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    out.put_u64(0);
-    out.put_u64(lsn.0);
-    out.put_u8(KIND_WRITES);
-    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-    out.put_u8(flag(request.is_some(), FLAG_REQUEST) | flag(has_terms, FLAG_TERMS));
-    out.put_u64(first.hlc);
-    out.put_u64(first.writer);
-    out.put_u64(first.cseq);
-    if let Some(request) = request {
-        out.put_u64(request.tab);
-        out.put_u64(request.n);
-    }
-    out.put_u32(dimension as u32);
-    out.put_u32(entries.len() as u32);
+    let mut record = RecordWriter::new(lsn, first, request, dimension, has_terms);
     for (id, put) in entries {
-        out.put_u8(if put.is_some() { ENTRY_PUT } else { ENTRY_DELETE });
-        let id = id.to_canonical();
-        out.put_u8(id.len() as u8);
-        out.extend_from_slice(&id);
-        let Some((vector, term, metadata)) = put else { continue };
-        if has_terms {
-            out.put_f32(term);
+        match put {
+            Some((vector, term, metadata)) => record.put(id, vector, term, metadata),
+            None => record.delete(id),
         }
-        out.put_f32s(vector);
-        out.put_u32(metadata.len() as u32);
-        out.extend_from_slice(metadata);
     }
-    let len = u32::try_from(out.len() - PREFIX).expect("a record is no longer than MAX_RECORD_BYTES");
-    let crc = crc32c(&out[PREFIX..]);
-    out[..4].copy_from_slice(&len.to_le_bytes());
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    out
+    record.finish()
 }
 
 impl<'a> Record<'a> {
@@ -145,27 +196,21 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// `Corrupted` when a length or the checksum does not fit; `Unsupported` for a kind of a later version.
-    pub fn decode(frame: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader::new(frame);
-        let len = reader.u32("a record's length")? as usize;
-        let crc = reader.u32("a record's checksum")?;
-        let payload = reader.bytes(len, "a record")?;
+    pub fn decode(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let prefix = Prefix::read(&mut reader, "a record's header")?;
+        let payload = reader.bytes(prefix.len, "a record")?;
         reader.finish("a record")?;
-        let found = crc32c(payload);
-        if crc != found {
-            return Err(Error::corrupted(format!("a record's checksum is {found:08x}, its header says {crc:08x}")));
-        }
-        let mut reader = Reader::new(payload);
-        let lsn = Lsn(reader.u64("an lsn")?);
-        match reader.u8("a record's kind")? {
-            KIND_WRITES => Ok(Self { lsn, writes: WriteBatch::decode(reader)? }),
-            kind => Err(Error::unsupported(format!("record {} is of kind {kind}, made by a later version", lsn.0))),
+        let Frame { number, kind, body } = Frame::open(prefix, payload, "a record")?;
+        match kind {
+            KIND_WRITES => Ok(Self { lsn: Lsn(number), writes: WriteBatch::decode(body)? }),
+            kind => Err(Error::unsupported(format!("record {number} is of kind {kind}, made by a later version"))),
         }
     }
 }
 
 impl<'a> WriteBatch<'a> {
-    fn decode(mut reader: Reader<'a>) -> Result<Self> {
+    pub(crate) fn decode(mut reader: Reader<'a>) -> Result<Self> {
         let flags = reader.u8("flags")?;
         if flags & !(FLAG_REQUEST | FLAG_TERMS) != 0 {
             return Err(Error::unsupported(format!("record flags {flags:#x} are of a later version")));
@@ -229,7 +274,9 @@ impl<'a> WriteBatch<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::PREFIX;
     use super::*;
+    use crate::bytes::crc32c;
 
     fn sample() -> Vec<u8> {
         let ids = [PointId::Int(7), PointId::string("seven").unwrap(), PointId::Int(u64::MAX)];

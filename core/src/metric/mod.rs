@@ -22,11 +22,13 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod widen;
 
 pub use query::QueryVector;
 pub(crate) use score::{Batch, Probe};
 pub use space::VectorSpace;
-pub use validate::{MAX_NORM, MIN_COSINE_NORM, validate_f32, validate_f64};
+pub use validate::{MAX_NORM, MIN_COSINE_NORM, validate_f32, validate_f64, validate_stored};
+pub use widen::widen;
 
 use alloc::format;
 use core::fmt;

@@ -168,3 +168,25 @@ fn cosine_keys_survive_the_longest_and_the_shortest_vectors() {
         );
     }
 }
+
+#[test]
+fn a_stored_row_is_taken_over_with_its_own_term_and_refused_with_another() {
+    for given in points(300, 5) {
+        let mut row = Vec::new();
+        let term = validate_f64(Metric::Poincare, 5, &given, &mut row).unwrap();
+        assert_eq!(validate_stored(Metric::Poincare, 5, &row, term), Ok(term));
+        let squared: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+        for other in [f32::NAN, f32::INFINITY, -term, 0.0, 0.5] {
+            assert!(validate_stored(Metric::Poincare, 5, &row, other).is_err(), "{other} beside {row:?}");
+        }
+        // Where the term makes a difference that rounding does not explain.
+        if squared < 0.99 {
+            assert!(validate_stored(Metric::Poincare, 5, &row, term * 1.01).is_err(), "{term} beside {row:?}");
+        }
+        for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+            assert_eq!(validate_stored(metric, 5, &row, 77.0), validate_f32(metric, 5, &row), "computed, not believed");
+        }
+    }
+    assert!(validate_stored(Metric::Poincare, 2, &[0.6, f32::NAN], 1.0).is_err());
+    assert!(validate_stored(Metric::Poincare, 3, &[0.0, 0.0], 1.0).is_err());
+}

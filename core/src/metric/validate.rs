@@ -45,6 +45,29 @@ pub fn validate_f64(metric: Metric, dimension: usize, vector: &[f64], out: &mut 
     Ok(term)
 }
 
+/// Checks a row with the term that stands beside it in another database; returns the term to store with it.
+///
+/// Only the term of `poincare` is taken over, when it can be that of values which were rounded to this row: the row, near
+/// the rim, cannot tell it, and may even have norm 1. The others are computed.
+///
+/// # Errors
+/// As [`validate_f32`]; `InvalidArgument` for a term of `poincare` that is of another row.
+pub fn validate_stored(metric: Metric, dimension: usize, row: &[f32], term: f32) -> Result<f32> {
+    /// Rounding to f32 changes a squared norm of at most 1 by at most 2^-23, and 1/term by half of that.
+    const MOST_ROUNDED: f64 = 1.0 / (1 << 22) as f64;
+    if metric != Metric::Poincare {
+        return validate_f32(metric, dimension, row);
+    }
+    // Everything but where the rim is.
+    validate_f32(Metric::L2, dimension, row)?;
+    let squared = squared_norm(row.iter().map(|&x| f64::from(x)));
+    let told = 1.0 - 1.0 / f64::from(term);
+    if term >= 1.0 && term.is_finite() && (squared - told).abs() <= MOST_ROUNDED {
+        return Ok(term);
+    }
+    Err(Error::invalid_argument(format!("vector has squared norm {squared}, its term {term} says {told}")))
+}
+
 fn check_dimension(expected: usize, found: usize) -> Result<()> {
     if found == expected {
         return Ok(());
@@ -57,11 +80,11 @@ fn not_finite(at: usize, value: f64) -> Error {
     Error::invalid_argument(format!("component {at} of the vector is {value}, {why}"))
 }
 
-fn squared_norm(components: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn squared_norm(components: impl Iterator<Item = f64>) -> f64 {
     components.map(|x| x * x).sum()
 }
 
-fn term(metric: Metric, squared: f64) -> Result<f32> {
+pub(super) fn term(metric: Metric, squared: f64) -> Result<f32> {
     if metric == Metric::Poincare {
         return match 1.0 - squared {
             rest if rest > 0.0 => Ok((1.0 / rest) as f32),

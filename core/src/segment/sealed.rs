@@ -14,7 +14,7 @@ use crate::bytes::{Reader, cast};
 use crate::error::{Error, Result};
 use crate::hnsw::{GraphParts, GraphView};
 use crate::metadata::MetadataRef;
-use crate::metric::{Metric, VectorSpace, validate_f32};
+use crate::metric::{Metric, VectorSpace, validate_stored};
 use crate::types::{IdKey, Offset, PointId, SegmentId, Stamp};
 
 use super::Tombstone;
@@ -334,15 +334,10 @@ impl Segment {
     fn check_vectors(&self) -> Result<()> {
         let space = self.space();
         for offset in 0..self.len() {
-            // A row near the rim may have norm 1 once it is rounded: its term, taken before, says that it was inside.
-            let as_if = if self.metric == Metric::Poincare { Metric::L2 } else { self.metric };
-            let expected = validate_f32(as_if, self.dimension(), space.row(offset))
-                .map_err(|e| Error::corrupted(format!("point {offset} of a segment: {}", e.message())))?;
             let term = space.term(offset);
-            let fits = match self.metric {
-                Metric::Poincare => term.is_finite() && term >= 1.0,
-                _ => (term / expected - 1.0).abs() < 1e-3,
-            };
+            let expected = validate_stored(self.metric, self.dimension(), space.row(offset), term)
+                .map_err(|e| Error::corrupted(format!("point {offset} of a segment: {}", e.message())))?;
+            let fits = (term / expected - 1.0).abs() < 1e-3;
             if !fits {
                 return Err(Error::corrupted(format!("point {offset} of a segment has term {term}")));
             }

@@ -6,7 +6,7 @@ use super::source::{code_only, tokens};
 use super::{assert_none, files_below, shown};
 use crate::support::repository;
 
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "error",
     "types",
     "bytes",
@@ -20,6 +20,7 @@ const ORDER: [&str; 14] = [
     "log",
     "segment",
     "collection",
+    "archive",
     "sync",
 ];
 
