@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::collection::OpenCollection;
 use super::options::Written;
-use super::{Database, held};
+use super::{Database, Workers, held};
 use crate::store::log::{Log, LogEntry};
 
 /// Bytes of records after which a group is closed.
@@ -122,6 +122,18 @@ impl Drop for Weight {
     }
 }
 
+impl QueueState {
+    fn take_group(&mut self) -> Vec<Waiting> {
+        let sizes = self.waiting.iter().map(|waiting| waiting.prepared.record().len());
+        let sums = sizes.scan(0, |sum, size| {
+            *sum += size;
+            Some(*sum)
+        });
+        let count = sums.take_while(|&sum| sum <= GROUP_BYTES).count().max(1);
+        self.waiting.drain(..count).collect()
+    }
+}
+
 impl Queue {
     /// Bytes of the records that are not answered yet.
     pub(super) fn bytes(&self) -> usize {
@@ -162,13 +174,13 @@ impl Queue {
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let sizes = state.waiting.iter().map(|waiting| waiting.prepared.record().len());
-        let sums = sizes.scan(0, |sum, size| {
-            *sum += size;
-            Some(*sum)
-        });
-        let count = sums.take_while(|&sum| sum <= GROUP_BYTES).count().max(1);
-        Some(state.waiting.drain(..count).collect())
+        Some(state.take_group())
+    }
+
+    /// Takes what is queued, as far as it goes into one group.
+    fn queued_group(&self) -> Option<Vec<Waiting>> {
+        let mut state = held(&self.state);
+        (!state.waiting.is_empty()).then(|| state.take_group())
     }
 
     /// Takes everything that waits, and refuses more until [`Queue::go_on`].
@@ -211,6 +223,19 @@ pub(super) fn start(database: &Arc<Database>) -> Result<JoinHandle<()>> {
 }
 
 impl Database {
+    /// Writes the group that is queued, on the calling thread; says whether there was one. A database with threads of its
+    /// own does that by itself, and here nothing.
+    pub fn commit_next(&self) -> bool {
+        if self.environment.workers == Workers::Own {
+            return false;
+        }
+        // Groups are published in the order in which they were taken.
+        let _committing = held(&self.committing);
+        let Some(group) = self.queue.queued_group() else { return false };
+        self.commit(group);
+        true
+    }
+
     fn commit(&self, group: Vec<Waiting>) {
         let was_crowded = self.queue.bytes() > self.options.memtable_limit;
         let mut kept = Vec::with_capacity(group.len());
@@ -253,7 +278,8 @@ impl Database {
             .collect();
         self.with_log(|log| {
             log.append(&entries)?;
-            if group.iter().any(|waiting| waiting.strict) { log.sync() } else { Ok(()) }
+            let is_strict = group.iter().any(|waiting| waiting.strict);
+            if is_strict { log.sync() } else { Ok(()) }
         })
     }
 

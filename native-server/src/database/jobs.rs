@@ -12,10 +12,10 @@ use std::time::Duration;
 use hyperspace_core::collection::{Job, SealedJob};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::segment::{Checks, Segment};
-use hyperspace_core::types::{Lsn, SpaceId};
+use hyperspace_core::types::{Lsn, SegmentId, SpaceId};
 
 use super::collection::OpenCollection;
-use super::{Database, State, held, read};
+use super::{Database, State, Workers, held, read};
 use crate::disk::failed;
 use crate::store::files::{self, segment_file};
 
@@ -65,6 +65,16 @@ enum Kind {
     Merge,
 }
 
+impl DueState {
+    fn take(&mut self, seals_only: bool) -> Option<(Kind, SpaceId)> {
+        if let Some(space) = self.seals.pop() {
+            return Some((Kind::Seal, space));
+        }
+        let space = if seals_only { None } else { self.merges.pop() };
+        space.map(|space| (Kind::Merge, space))
+    }
+}
+
 impl Due {
     /// Notes that a memtable is to be sealed.
     pub(super) fn seal(&self, space: SpaceId) {
@@ -76,6 +86,16 @@ impl Due {
     pub(super) fn merge(&self, space: SpaceId) {
         held(&self.state).merges.push(space);
         self.arrived.notify_all();
+    }
+
+    /// Notes that a piece of work is still to be done.
+    fn again(&self, (kind, space): (Kind, SpaceId)) {
+        if kind == Kind::Seal { self.seal(space) } else { self.merge(space) }
+    }
+
+    /// Takes a piece of work, if there is any.
+    fn take(&self) -> Option<(Kind, SpaceId)> {
+        held(&self.state).take(false)
     }
 
     /// Ends all indexers, in the middle of their jobs.
@@ -95,11 +115,8 @@ impl Due {
             if state.stopped {
                 return None;
             }
-            if let Some(space) = state.seals.pop() {
-                return Some((Kind::Seal, space));
-            }
-            if !seals_only && let Some(space) = state.merges.pop() {
-                return Some((Kind::Merge, space));
+            if let Some(work) = state.take(seals_only) {
+                return Some(work);
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -124,7 +141,7 @@ pub(super) fn start(database: &Arc<Database>, number: usize) -> Result<JoinHandl
                 tracing::warn!(collection = collection.name(), %error, "background work failed and will be tried again");
                 drop(database);
                 due.rest();
-                if kind == Kind::Seal { due.seal(space) } else { due.merge(space) }
+                due.again((kind, space));
             }
         }
     };
@@ -133,6 +150,20 @@ pub(super) fn start(database: &Arc<Database>, number: usize) -> Result<JoinHandl
 }
 
 impl Database {
+    /// Does one piece of work that is due, on the calling thread: a look at one collection, and the seal or the merge that
+    /// it needs. Says whether there was any. A database with threads of its own does that by itself, and here nothing.
+    ///
+    /// # Errors
+    /// What the disk says; the work stays due.
+    pub fn work_next(&self) -> Result<bool> {
+        if self.environment.workers == Workers::Own {
+            return Ok(false);
+        }
+        let Some((kind, space)) = self.due.take() else { return Ok(false) };
+        let outcome = self.by_number(space).map_or(Ok(()), |collection| self.work(&collection, kind));
+        outcome.inspect_err(|_| self.due.again((kind, space))).map(|()| true)
+    }
+
     /// Does one piece of work for a collection, if there is any of that kind.
     fn work(&self, collection: &Arc<OpenCollection>, kind: Kind) -> Result<()> {
         if self.state() != State::Ready {
@@ -200,12 +231,17 @@ impl Database {
         let mut sealed = job.finish()?;
         if let Some(segment) = sealed.segment() {
             let Ok(_layout) = self.change_files() else { return Ok(None) };
-            let (id, path) = (segment.id(), segment_file(collection.space(), segment.id()));
-            files::replace(&*self.disk, &path, segment.bytes()).map_err(|failure| failure.error)?;
-            let bytes = self.disk.map(&path).map_err(|error| failed("mapping", &path, error))?;
-            sealed.replace_segment(Arc::new(Segment::open(id, bytes, Checks::Structure)?))?;
+            sealed.replace_segment(self.store_segment(collection.space(), segment)?)?;
         }
         Ok(Some(sealed))
+    }
+
+    /// Makes a segment durable; answers as what it is there.
+    fn store_segment(&self, space: SpaceId, segment: &Segment) -> Result<Arc<Segment>> {
+        let (id, path) = (segment.id(), segment_file(space, segment.id()));
+        files::replace(self.disk(), &path, segment.bytes()).map_err(|failure| failure.error)?;
+        let bytes = self.disk().map(&path).map_err(|error| failed("mapping", &path, error))?;
+        Ok(Arc::new(Segment::open(id, bytes, Checks::Structure)?))
     }
 
     /// Makes a job's result what is there: first on the device, then for readers. Answers as [`Database::run`].
@@ -223,14 +259,19 @@ impl Database {
             return Err(error);
         }
         collection.write(|engine| engine.install(sealed));
-        for id in flip.dropped {
+        self.remove_segments(space, &flip.dropped);
+        self.cut_log();
+        Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
+    }
+
+    /// Removes segments that no manifest names any more.
+    fn remove_segments(&self, space: SpaceId, dropped: &[SegmentId]) {
+        for &id in dropped {
             let path = segment_file(space, id);
-            if let Err(error) = self.disk.remove(&path) {
+            if let Err(error) = self.disk().remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "a segment that nothing names stays until the next start");
             }
         }
-        self.cut_log();
-        Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
     }
 
     /// Gives the space of a segment back that no manifest names, as far as that is known.
@@ -240,17 +281,21 @@ impl Database {
             return;
         };
         // What cannot be removed now is swept when the database is opened again.
-        let _ = self.disk.remove(&segment_file(collection.space(), id));
+        let _ = self.disk().remove(&segment_file(collection.space(), id));
+    }
+
+    /// Up to where the records of a space are in segments; nothing when it does not exist any more.
+    fn covered(&self, space: SpaceId) -> Option<Lsn> {
+        match self.by_number(space) {
+            Some(collection) => Some(collection.sealed_through()),
+            None => self.is_damaged(space).then_some(Lsn(0)),
+        }
     }
 
     /// Removes the log files whose records are all in segments, and sees to it that long logs become shorter.
     pub(super) fn cut_log(&self) {
-        let covered = |space| match self.by_number(space) {
-            Some(collection) => Some(collection.sealed_through()),
-            None => self.is_damaged(space).then_some(Lsn(0)),
-        };
         let before = self.log_bytes.load(Ordering::Relaxed);
-        if let Err(error) = self.with_log(|log| log.cut(covered)) {
+        if let Err(error) = self.with_log(|log| log.cut(|space| self.covered(space))) {
             tracing::warn!(%error, "old log files stay for now");
         }
         if self.log_bytes.load(Ordering::Relaxed) < before {

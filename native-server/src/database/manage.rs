@@ -8,7 +8,7 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{SpaceId, Tenant};
 
 use super::collection::OpenCollection;
-use super::{Database, Entry, held, random_u64, read, write};
+use super::{Database, Entry, held, read, write};
 use crate::disk::failed;
 use crate::store::catalog::Owned;
 use crate::store::files::{self, SPACES, manifest_file, space_directory};
@@ -27,7 +27,7 @@ impl Database {
         if read(&self.spaces).contains_key(&(tenant.clone(), name.clone())) {
             return Err(Error::already_exists(format!("collection `{name}` exists")));
         }
-        let space = self.unused_space()?;
+        let space = self.unused_space();
         let owned = Owned { tenant: tenant.name().to_owned(), name: name.clone() };
         // What fails between the two is swept when the database is opened again.
         self.store_new(space, &engine.manifest().encode())?;
@@ -63,7 +63,7 @@ impl Database {
             }
             Entry::Damaged(..) => None,
         };
-        if let Err(error) = self.disk.remove_directory(&space_directory(space)) {
+        if let Err(error) = self.disk().remove_directory(&space_directory(space)) {
             tracing::warn!(%error, "files of a deleted collection stay until the next start");
         }
         self.cut_log();
@@ -89,7 +89,7 @@ impl Database {
     /// power would take both the old points and the new ones: so the log is made durable first.
     pub(super) fn replace_manifest(&self, space: SpaceId, manifest: &[u8]) -> Result<()> {
         self.sync_log()?;
-        files::replace(&*self.disk, &manifest_file(space), manifest).map_err(|failure| self.unreplaced(failure))
+        files::replace(self.disk(), &manifest_file(space), manifest).map_err(|failure| self.unreplaced(failure))
     }
 
     pub(super) fn by_number(&self, space: SpaceId) -> Option<Arc<OpenCollection>> {
@@ -105,20 +105,20 @@ impl Database {
     }
 
     /// Numbers are drawn, not counted: one that was ever used, if only in a log that is still there, hardly comes again.
-    fn unused_space(&self) -> Result<SpaceId> {
+    fn unused_space(&self) -> SpaceId {
         loop {
-            let space = SpaceId(random_u64()?);
+            let space = SpaceId(self.environment.random_u64());
             if !held(&self.catalog).spaces.contains_key(&space) {
-                return Ok(space);
+                return space;
             }
         }
     }
 
     fn store_new(&self, space: SpaceId, manifest: &[u8]) -> Result<()> {
         let directory = space_directory(space);
-        self.disk.create_directory(&directory).map_err(|error| failed("making", &directory, error))?;
-        files::replace(&*self.disk, &manifest_file(space), manifest).map_err(|failure| failure.error)?;
+        self.disk().create_directory(&directory).map_err(|error| failed("making", &directory, error))?;
+        files::replace(self.disk(), &manifest_file(space), manifest).map_err(|failure| failure.error)?;
         let spaces = Path::new(SPACES);
-        self.disk.sync_directory(spaces).map_err(|error| failed("syncing", spaces, error))
+        self.disk().sync_directory(spaces).map_err(|error| failed("syncing", spaces, error))
     }
 }

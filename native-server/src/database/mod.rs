@@ -11,6 +11,7 @@
 pub mod check;
 mod collection;
 mod commit;
+mod environment;
 mod jobs;
 mod manage;
 mod options;
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
@@ -36,6 +37,7 @@ use crate::store::log::Log;
 
 pub use collection::OpenCollection;
 pub use commit::Ticket;
+pub use environment::{Environment, Workers};
 pub use hyperspace_core::collection::Tuning;
 pub use options::{
     CollectionStats, DatabaseOptions, DatabaseStats, SnapshotReport, State, VacuumReport, Which, Written,
@@ -49,7 +51,7 @@ use jobs::Due;
 /// Methods may block on the disk: they are called where that is allowed.
 #[derive(Debug)]
 pub struct Database {
-    disk: Arc<dyn Disk>,
+    environment: Environment,
     options: DatabaseOptions,
     spaces: RwLock<BTreeMap<(Tenant, String), Entry>>,
     numbered: RwLock<BTreeMap<SpaceId, Arc<OpenCollection>>>,
@@ -64,6 +66,8 @@ pub struct Database {
     /// Nothing while the database is read-only from the start.
     log: Mutex<Option<Log>>,
     queue: Arc<Queue>,
+    /// Held by the caller who writes a group.
+    committing: Mutex<()>,
     due: Arc<Due>,
     state: Mutex<State>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -89,19 +93,20 @@ impl Database {
     /// `Unavailable` when another process has the directory; `Corrupted` when its catalog is damaged; what the disk says.
     pub fn open(folder: &Path, options: DatabaseOptions) -> Result<Arc<Self>> {
         let (disk, lock) = LocalDisk::open(folder)?;
-        let database = Self::open_on(Arc::new(disk), options)?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let database = Self::open_on(disk, options)?;
         *held(&database.lock) = Some(lock);
         Ok(database)
     }
 
-    /// The same on a disk that the caller owns alone.
+    /// The same on a disk that the caller owns alone, or in a whole environment of the caller's.
     ///
     /// # Errors
     /// As [`Database::open`].
-    pub fn open_on(disk: Arc<dyn Disk>, options: DatabaseOptions) -> Result<Arc<Self>> {
-        let database = Arc::new(Self::recover(disk, options)?);
+    pub fn open_on(environment: impl Into<Environment>, options: DatabaseOptions) -> Result<Arc<Self>> {
+        let database = Arc::new(Self::recover(environment.into(), options)?);
         let mut threads = held(&database.threads);
-        if database.state() == State::Ready {
+        if database.state() == State::Ready && database.environment.workers == Workers::Own {
             threads.push(commit::start(&database)?);
             for number in 0..database.options.indexers {
                 threads.push(jobs::start(&database, number)?);
@@ -147,7 +152,7 @@ impl Database {
         DatabaseStats {
             points_written: self.points_written.load(Ordering::Relaxed),
             points_deleted: self.points_deleted.load(Ordering::Relaxed),
-            disk_bytes: bytes_below(&*self.disk, Path::new("")),
+            disk_bytes: bytes_below(self.disk(), Path::new("")),
             log_bytes,
             log_syncs,
             log_records,
@@ -165,6 +170,7 @@ impl Database {
         self.open_collections().iter().for_each(|collection| collection.tell());
         let threads = std::mem::take(&mut *held(&self.threads));
         let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        while self.commit_next() {}
         // Callers who are changing files finish first, and those who come later see that it is closed.
         let _layout = write(&self.layout);
         let _catalog = held(&self.catalog);
@@ -178,6 +184,35 @@ impl Database {
             return Err(Error::internal(format!("{panicked} threads of the database had panicked")));
         }
         Ok(())
+    }
+
+    /// Waits until `done` holds; says whether it does before the deadline, or before nothing is left to be done for it.
+    fn wait_until(
+        &self,
+        collection: &OpenCollection,
+        deadline: Option<Instant>,
+        mut done: impl FnMut() -> bool,
+    ) -> bool {
+        if self.environment.workers == Workers::Own {
+            return collection.wait_until(deadline, done);
+        }
+        // Nobody else would do it.
+        loop {
+            if done() {
+                return true;
+            }
+            if !self.commit_next() && !self.work_next().unwrap_or(false) {
+                return done();
+            }
+        }
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.environment.disk
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.environment.clock.now_ms()
     }
 
     /// Works with the log; once it is broken, nothing more is written.
@@ -239,7 +274,7 @@ impl Database {
         self.check_writable()?;
         let mut changed = stored.clone();
         let outcome = change(&mut changed);
-        files::replace(&*self.disk, Path::new(files::CATALOG), &changed.encode())
+        files::replace(self.disk(), Path::new(files::CATALOG), &changed.encode())
             .map_err(|failure| self.unreplaced(failure))?;
         *stored = changed;
         Ok(outcome)
@@ -277,15 +312,6 @@ fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Milliseconds since 1970.
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
-}
-
-fn random_u64() -> Result<u64> {
-    getrandom::u64().map_err(|error| Error::unavailable(format!("the system gives no randomness: {error}")))
 }
 
 /// Bytes of the files below a directory, snapshots aside.

@@ -13,7 +13,7 @@ use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
 
 use super::collection::OpenCollection;
 use super::options::{DatabaseOptions, State};
-use super::{Database, Entry, random_u64};
+use super::{Database, Entry, Environment};
 use crate::disk::{Disk, failed};
 use crate::store::catalog::Catalog;
 use crate::store::files::{
@@ -32,11 +32,12 @@ struct Recovering {
 }
 
 impl Database {
-    pub(super) fn recover(disk: Arc<dyn Disk>, options: DatabaseOptions) -> Result<Self> {
-        let catalog = read_catalog(&*disk)?;
+    pub(super) fn recover(environment: Environment, options: DatabaseOptions) -> Result<Self> {
+        let disk = &environment.disk;
+        let catalog = read_catalog(&environment)?;
         let mut spaces = BTreeMap::new();
         for (&space, owned) in &catalog.spaces {
-            let state = open_collection(&*disk, space, &owned.name).map(|mut engine| {
+            let state = open_collection(&**disk, space, &owned.name).map(|mut engine| {
                 engine.set_policy(options.policy);
                 engine
             });
@@ -46,11 +47,11 @@ impl Database {
                 Recovering { tenant, name: owned.name.clone(), state: state.map_err(|e| of(&owned.name, &e)) },
             );
         }
-        let mut replayed = replay(&*disk, catalog.database, |records| apply(&mut spaces, records))?;
+        let mut replayed = replay(&**disk, catalog.database, |records| apply(&mut spaces, records))?;
         let started = match replayed.obstacle.take() {
             Some(obstacle) => Err(obstacle),
-            None => sweep(&*disk, &catalog, &spaces)
-                .and_then(|()| Log::start(Arc::clone(&disk), catalog.database, replayed, options.bytes_of_log_file())),
+            None => sweep(&**disk, &catalog, &spaces)
+                .and_then(|()| Log::start(Arc::clone(disk), catalog.database, replayed, options.bytes_of_log_file())),
         };
         let (log, state) = match started {
             Ok(log) => (Some(log), State::Ready),
@@ -65,7 +66,7 @@ impl Database {
         let newest_hlc = engines.map(Collection::newest_hlc).max().unwrap_or(0).max(catalog.newest_hlc);
         let database = Self {
             stamper: Mutex::new(Stamper::new(catalog.writer, newest_hlc, catalog.reserved)),
-            disk,
+            environment,
             options,
             spaces: RwLock::default(),
             numbered: RwLock::default(),
@@ -75,6 +76,7 @@ impl Database {
             log_bytes: AtomicU64::new(log.as_ref().map_or(0, Log::bytes)),
             log: Mutex::new(log),
             queue: Arc::default(),
+            committing: Mutex::default(),
             due: Arc::default(),
             state: Mutex::new(state),
             threads: Mutex::default(),
@@ -115,7 +117,8 @@ fn of(name: &str, error: &Error) -> Error {
 }
 
 /// Reads the catalog, or makes the first one of an empty directory.
-fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
+fn read_catalog(environment: &Environment) -> Result<Catalog> {
+    let disk = &*environment.disk;
     let path = Path::new(CATALOG);
     // A snapshot has not all of them, nor has a directory whose first start did not come far.
     for directory in [SPACES, LOG, SNAPSHOTS].map(Path::new) {
@@ -126,7 +129,7 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
             let mut catalog = Catalog::decode(&bytes).map_err(|e| in_file(path, &e))?;
             if catalog.writer == 0 {
                 // A snapshot, opened for the first time: from here on it goes its own way.
-                catalog.writer = random_u64()?;
+                catalog.writer = environment.random_u64();
                 files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
             }
             Ok(catalog)
@@ -142,7 +145,8 @@ fn read_catalog(disk: &dyn Disk) -> Result<Catalog> {
                     )));
                 }
             }
-            let catalog = Catalog { database: random_u64()?, writer: random_u64()?, ..Catalog::default() };
+            let (database, writer) = (environment.random_u64(), environment.random_u64());
+            let catalog = Catalog { database, writer, ..Catalog::default() };
             files::replace(disk, path, &catalog.encode()).map_err(|failure| failure.error)?;
             Ok(catalog)
         }

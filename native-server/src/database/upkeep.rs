@@ -7,7 +7,7 @@ use hyperspace_core::collection::{LiveSegment, Snapshot, Urgency};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::segment::Manifest;
 use hyperspace_core::types::{SegmentId, SpaceId};
-use uuid::Uuid;
+use uuid::Builder;
 
 use super::collection::OpenCollection;
 use super::options::{SnapshotReport, VacuumReport};
@@ -29,21 +29,23 @@ impl Database {
     pub fn snapshot(&self) -> Result<SnapshotReport> {
         let _layout = write(&self.layout);
         self.check_writable()?;
-        let name = Uuid::now_v7().simple().to_string();
+        let mut random = [0; 10];
+        self.environment.entropy.fill(&mut random);
+        let name = Builder::from_unix_timestamp_millis(self.now_ms(), &random).into_uuid().simple().to_string();
         let unfinished = Path::new(SNAPSHOTS).join(format!("{name}{UNFINISHED}"));
         let place = Path::new(SNAPSHOTS).join(&name);
         let copied = self.copy_into(&unfinished).and_then(|report| {
-            let placed = self.disk.rename(&unfinished, &place);
+            let placed = self.disk().rename(&unfinished, &place);
             placed
-                .and_then(|()| self.disk.sync_directory(Path::new(SNAPSHOTS)))
+                .and_then(|()| self.disk().sync_directory(Path::new(SNAPSHOTS)))
                 .map_err(|e| failed("placing", &place, e))?;
             Ok(report)
         });
         match copied {
-            Ok((bytes, files)) => Ok(SnapshotReport { name, path: self.disk.location(&place), bytes, files }),
+            Ok((bytes, files)) => Ok(SnapshotReport { name, path: self.disk().location(&place), bytes, files }),
             Err(error) => {
                 for left_over in [&unfinished, &place] {
-                    let _ = self.disk.remove_directory(left_over);
+                    let _ = self.disk().remove_directory(left_over);
                 }
                 Err(error)
             }
@@ -80,7 +82,7 @@ impl Database {
         self.sync(&target.join(SPACES))?;
         // Opened as a database of its own it may not write under this one's name.
         let catalog = Catalog { writer: 0, reserved: 0, ..held(&self.catalog).clone() }.encode();
-        files::replace(&*self.disk, &target.join(CATALOG), &catalog).map_err(|failure| failure.error)?;
+        files::replace(self.disk(), &target.join(CATALOG), &catalog).map_err(|failure| failure.error)?;
         self.sync(Path::new(SNAPSHOTS))?;
         let (mut bytes, mut count) = (0, 0);
         self.measure(target, &mut bytes, &mut count)?;
@@ -89,29 +91,29 @@ impl Database {
 
     fn copy_space(&self, space: SpaceId, target: &Path) -> Result<()> {
         let manifest_path = manifest_file(space);
-        let bytes = self.disk.read(&manifest_path).map_err(|error| failed("reading", &manifest_path, error))?;
+        let bytes = self.disk().read(&manifest_path).map_err(|error| failed("reading", &manifest_path, error))?;
         let directory = target.join(space_directory(space));
         self.make(&directory)?;
         for segment in Manifest::decode(&bytes)?.segments {
             self.link(&segment_file(space, SegmentId(segment.id)), target)?;
         }
-        files::replace(&*self.disk, &directory.join(MANIFEST), &bytes).map_err(|failure| failure.error)
+        files::replace(self.disk(), &directory.join(MANIFEST), &bytes).map_err(|failure| failure.error)
     }
 
     fn make(&self, directory: &Path) -> Result<()> {
-        self.disk.create_directory(directory).map_err(|error| failed("making", directory, error))
+        self.disk().create_directory(directory).map_err(|error| failed("making", directory, error))
     }
 
     fn link(&self, file: &Path, target: &Path) -> Result<()> {
-        self.disk.link(file, &target.join(file)).map_err(|error| failed("copying", file, error))
+        self.disk().link(file, &target.join(file)).map_err(|error| failed("copying", file, error))
     }
 
     fn sync(&self, directory: &Path) -> Result<()> {
-        self.disk.sync_directory(directory).map_err(|error| failed("syncing", directory, error))
+        self.disk().sync_directory(directory).map_err(|error| failed("syncing", directory, error))
     }
 
     fn measure(&self, directory: &Path, bytes: &mut u64, files: &mut u64) -> Result<()> {
-        for entry in self.disk.list(directory).map_err(|error| failed("listing", directory, error))? {
+        for entry in self.disk().list(directory).map_err(|error| failed("listing", directory, error))? {
             if entry.is_directory {
                 self.measure(&directory.join(&entry.name), bytes, files)?;
             } else {
@@ -143,7 +145,7 @@ impl Database {
                 None if others => {
                     let has_work =
                         || collection.read(|engine| engine.merge_is_due(Urgency::Reclaim) || !engine.job_is_out());
-                    collection.wait_until(None, || self.check_writable().is_err() || has_work());
+                    self.wait_until(collection, None, || self.check_writable().is_err() || has_work());
                 }
                 None => break,
             }

@@ -14,7 +14,7 @@ use hyperspace_core::types::PointId;
 use super::collection::OpenCollection;
 use super::commit::Ticket;
 use super::options::Which;
-use super::{Database, held, now_ms};
+use super::{Database, held};
 
 /// How many stamps are reserved at a time: one replaced catalog for a million writes.
 const RESERVATION: u64 = 1 << 20;
@@ -34,7 +34,7 @@ impl Database {
         self.wait_for_room(collection)?;
         let _turn = held(&collection.turn);
         self.submit(collection, durability, batch.ids.len(), |engine, stamper| {
-            engine.prepare_upsert(batch, stamper, now_ms(), None).map(Some)
+            engine.prepare_upsert(batch, stamper, self.now_ms(), None).map(Some)
         })
     }
 
@@ -64,7 +64,7 @@ impl Database {
         };
         let delete = |ids: &[PointId]| {
             self.submit(collection, durability, ids.len(), |engine, stamper| {
-                engine.prepare_delete(ids, stamper, now_ms(), None)
+                engine.prepare_delete(ids, stamper, self.now_ms(), None)
             })
         };
         if ids.len() <= MAX_BATCH {
@@ -88,7 +88,7 @@ impl Database {
         let _turn = held(&collection.turn);
         self.finish_writes(collection)?;
         self.submit(collection, durability, changes.len(), |engine, stamper| {
-            engine.prepare_metadata(changes, stamper, now_ms(), None)
+            engine.prepare_metadata(changes, stamper, self.now_ms(), None)
         })
     }
 
@@ -139,7 +139,9 @@ impl Database {
     /// Waits until everything prepared so far is visible or given up; the caller holds the collection's turn.
     fn finish_writes(&self, collection: &OpenCollection) -> Result<()> {
         let check = || self.check_writable().and_then(|()| collection.check());
-        collection.wait_until(None, || check().is_err() || collection.read(|engine| !engine.writes_are_pending()));
+        self.wait_until(collection, None, || {
+            check().is_err() || collection.read(|engine| !engine.writes_are_pending())
+        });
         check()
     }
 
@@ -161,7 +163,7 @@ impl Database {
             }
             memory_has && log_has || self.check_writable().is_err() || collection.check().is_err()
         };
-        if has_room() || collection.wait_until(Some(Instant::now() + self.options.patience), has_room) {
+        if has_room() || self.wait_until(collection, Some(Instant::now() + self.options.patience), has_room) {
             return Ok(());
         }
         Err(Error::unavailable(format!(

@@ -236,7 +236,8 @@ mod tests {
         let (disk, _lock) = LocalDisk::open(folder.path()).unwrap();
         let (gate, mut comes) = Gate::new();
         let disk = GatedDisk(disk, Arc::clone(&gate));
-        let database = Database::open_on(Arc::new(disk), DatabaseOptions::default()).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let database = Database::open_on(disk, DatabaseOptions::default()).unwrap();
         let config = CollectionConfig::new("c", 1, Metric::L2).unwrap();
         database.create(&Tenant::local(), config).unwrap();
         let (_stop, stopping) = watch::channel(false);

@@ -3,7 +3,7 @@
 //! A file is only ever written by the process that made it. Rotation syncs a file before the next one is begun, so all
 //! files but the last are whole.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::disk::{Disk, File, failed};
 const WORTH_ENDING: u64 = 1 << 20;
 
 /// The newest record of each space in a file.
-pub(crate) type Holds = HashMap<SpaceId, Lsn>;
+pub(crate) type Holds = BTreeMap<SpaceId, Lsn>;
 
 /// A record on its way into the log.
 #[derive(Clone, Copy, Debug)]

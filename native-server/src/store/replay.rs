@@ -6,7 +6,7 @@
 //!
 //! [`LogFile`] only reads; [`replay`] also cuts and writes anew what a process that died has left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyperspace_core::bytes::Reader;
@@ -19,7 +19,7 @@ use super::log::{ClosedFile, Holds};
 use crate::disk::{Disk, failed};
 
 /// The records of one space in one file, in order.
-pub(crate) type Records<'a> = HashMap<SpaceId, Vec<&'a [u8]>>;
+pub(crate) type Records<'a> = BTreeMap<SpaceId, Vec<&'a [u8]>>;
 
 /// What was found.
 #[derive(Debug)]
