@@ -54,6 +54,8 @@ pub(crate) struct Log {
     database: u64,
     older: VecDeque<ClosedFile>,
     current: OpenFile,
+    /// A file was removed, and may be back after a crash.
+    is_removal_pending: bool,
     next_seq: u64,
     durable: u64,
     file_bytes: u64,
@@ -73,6 +75,7 @@ impl Log {
             database,
             older: replayed.files.into(),
             current,
+            is_removal_pending: false,
             next_seq: replayed.next_seq,
             durable: replayed.next_seq - 1,
             file_bytes,
@@ -152,12 +155,22 @@ impl Log {
     fn remove_spent(&mut self, is_spent: impl Fn(&Holds) -> bool) -> Result<()> {
         while let Some(front) = self.older.front().filter(|front| is_spent(&front.holds)) {
             let path = log_file(front.number);
-            let removed = self.disk.remove(&path);
             // One by one: after a crash a later file must not be missing while an earlier one is there.
-            removed
-                .and_then(|()| self.disk.sync_directory(Path::new(LOG)))
-                .map_err(|error| failed("removing", &path, error))?;
+            self.sync_removal()?;
+            self.disk.remove(&path).map_err(|error| failed("removing", &path, error))?;
             self.older.pop_front();
+            self.is_removal_pending = true;
+        }
+        self.sync_removal()
+    }
+
+    /// Makes the removal of the newest file that went durable.
+    fn sync_removal(&mut self) -> Result<()> {
+        if self.is_removal_pending {
+            let log = Path::new(LOG);
+            let synced = self.disk.sync_directory(log);
+            synced.map_err(|error| failed("syncing", log, error))?;
+            self.is_removal_pending = false;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! it replaces goes. Killing a process proves none of this; a trace of the calls does.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 
 use hyperspace_core::port::Durability::{Relaxed, Strict};
@@ -9,7 +10,7 @@ use hyperspace_core::segment::Manifest;
 use hyperspace_core::types::{PointId, SegmentId, Tenant};
 use hyperspace_server::database::{Database, Tuning, Which};
 
-use super::harness::sim::{Crash, Event, Inode, Kind, Lie, Note, SimDisk, Tree};
+use super::harness::sim::{Crash, Event, Fault, Inode, Kind, Lie, Note, SimDisk, Tree};
 use super::harness::support::{DIMENSION, Random, config, created, ids, opened, queued, small, upsert};
 
 /// Answers whose writes were not on the device when they were given.
@@ -214,6 +215,21 @@ fn what_a_relaxed_write_replaced_is_not_lost_with_it() {
         let database = Database::open_on(crashed.arc(), small(0)).unwrap();
         assert_eq!(opened(&database, "c").snapshot().len(), 50, "seed {seed}");
     }
+}
+
+#[test]
+fn a_log_file_whose_removal_could_not_be_synced_is_gone_all_the_same() {
+    let disk = SimDisk::default();
+    let database = Database::open_on(disk.arc(), small(0)).unwrap();
+    let collection = created(&database, "c");
+    for id in 0..200 {
+        upsert(&database, &collection, &ids(id, 1), &[id as f32; DIMENSION], Strict).unwrap();
+    }
+    let files = disk.files("log").len();
+    disk.fail(Fault { on: &[Kind::SyncDirectory], below: "log", after: 0, error: Io::Other, lasting: false });
+    database.vacuum(&collection).unwrap();
+    assert_eq!((disk.failures(), disk.files("log").len()), (1, files - 1), "the first removal was not synced");
+    database.snapshot().unwrap();
 }
 
 #[test]

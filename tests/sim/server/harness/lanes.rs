@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use hyperspace_core::collection::{Snapshot, UpsertBatch, Vectors};
+use hyperspace_core::error::Result;
 use hyperspace_core::metadata::{Metadata, Value, ValueRef};
 use hyperspace_core::port::Durability;
 use hyperspace_core::types::{PointId, Tenant};
-use hyperspace_server::database::{Database, Which};
+use hyperspace_server::database::{Database, Ticket, Which};
 
 use super::support::{DIMENSION, Random, config, filter, metadata};
 
@@ -91,15 +92,30 @@ impl Lane {
     /// Draws the next step and takes note of what it will have done.
     pub(crate) fn advance(&mut self) -> Step {
         let step = self.draw();
+        self.push(&step);
+        step
+    }
+
+    /// Takes note of what a step will have done.
+    pub(crate) fn push(&mut self, step: &Step) {
         let mut state = self.states.last().cloned().flatten();
         step.apply(&mut state);
         self.states.push(state);
-        step
     }
 
     /// Takes the last step back: it was refused.
     pub(crate) fn retreat(&mut self) {
-        self.states.pop();
+        self.retreat_to(self.steps() - 1);
+    }
+
+    /// Takes all steps behind this one back.
+    pub(crate) fn retreat_to(&mut self, step: usize) {
+        self.states.truncate(step + 1);
+    }
+
+    /// What was there after a step.
+    pub(crate) fn after(&self, step: usize) -> Option<&Points> {
+        self.states[step].as_ref()
     }
 
     /// Begins anew with what was there after a step.
@@ -153,7 +169,7 @@ impl Lane {
     ///
     /// # Errors
     /// What is wrong, when it is the outcome of none of the steps that it may be.
-    pub(crate) fn check(&self, found: Option<&Points>, from: usize, to: usize) -> Result<usize, String> {
+    pub(crate) fn check(&self, found: Option<&Points>, from: usize, to: usize) -> std::result::Result<usize, String> {
         let is_as_after = |step: &usize| self.states[*step].as_ref() == found;
         (from..=to).rev().find(is_as_after).ok_or_else(|| {
             let (as_after, expected) = ((0..self.states.len()).find(is_as_after), self.states[from].as_ref());
@@ -163,6 +179,13 @@ impl Lane {
                 difference(expected, found)
             )
         })
+    }
+
+    /// Whether each of these points was there as it is after some step, though not all of them after the same.
+    pub(crate) fn wrote_all(&self, found: &Points) -> bool {
+        let was_there =
+            |(id, row): (&PointId, &Row)| self.states.iter().flatten().any(|state| state.get(id) == Some(row));
+        found.iter().all(was_there)
     }
 
     /// The points of this lane that a view shows.
@@ -178,17 +201,17 @@ impl Lane {
     }
 
     /// Does a step in a database and waits for the answer.
-    pub(crate) fn run(
-        &self,
-        step: &Step,
-        database: &Database,
-        durability: Durability,
-    ) -> hyperspace_core::error::Result<()> {
+    pub(crate) fn run(&self, step: &Step, database: &Database, durability: Durability) -> Result<()> {
+        self.submit(step, database, durability)?.map_or(Ok(()), |ticket| ticket.wait_blocking().map(drop))
+    }
+
+    /// Does a step in a database; a write is queued.
+    pub(crate) fn submit(&self, step: &Step, database: &Database, durability: Durability) -> Result<Option<Ticket>> {
         let collection = || database.collection(&self.tenant, &self.collection);
         let durability = Some(durability);
         let ticket = match step {
-            Step::CreateCollection => return database.create(&self.tenant, config(&self.collection)).map(drop),
-            Step::DeleteCollection => return database.delete_collection(&self.tenant, &self.collection),
+            Step::CreateCollection => return database.create(&self.tenant, config(&self.collection)).map(|_| None),
+            Step::DeleteCollection => return database.delete_collection(&self.tenant, &self.collection).map(|()| None),
             Step::Upsert(points) => {
                 let ids: Vec<_> = points.iter().map(|(id, _)| id.clone()).collect();
                 let rows: Vec<_> = points.iter().flat_map(|(_, row)| row.vector.iter().copied()).collect();
@@ -206,7 +229,7 @@ impl Lane {
                 database.set_metadata(&collection()?, &changes, durability)?
             }
         };
-        ticket.wait_blocking().map(drop)
+        Ok(Some(ticket))
     }
 
     /// What tells the points of this lane from those of others in its collection.

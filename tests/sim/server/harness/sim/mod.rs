@@ -17,7 +17,7 @@ use hyperspace_server::disk::{Disk, Entry, File};
 pub(crate) use tree::{Crash, Inode, Tree};
 
 /// Something that was done, in the order in which it was.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Event {
     MakeDirectory(PathBuf),
     /// A new file, or one of that name emptied.
@@ -36,7 +36,7 @@ pub(crate) enum Event {
 }
 
 /// Remarks of a test between what the host did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Note {
     /// The database was opened: all that was answered before lasts from here on.
     Opened,
@@ -99,6 +99,20 @@ struct State {
     lie: Option<Lie>,
     held: BTreeSet<(Kind, &'static str)>,
     waiting: usize,
+    /// Calls that are still carried out before the machine stops.
+    halts_in: Option<usize>,
+    /// Bytes that still fit.
+    room: Option<usize>,
+    in_use: InUse,
+}
+
+/// What a host holds of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InUse {
+    /// Files open for writing.
+    pub(crate) files: usize,
+    /// Files that are mapped.
+    pub(crate) maps: usize,
 }
 
 #[derive(Debug, Default)]
@@ -156,8 +170,33 @@ impl SimDisk {
     /// Ends the failures; says how many calls have failed so far.
     pub(crate) fn heal(&self) -> usize {
         let mut state = self.state();
-        state.fault = None;
+        (state.fault, state.room, state.halts_in) = (None, None, None);
         state.failures
+    }
+
+    /// Lets so many more calls change something, then none: the machine stops in the midst of the next one.
+    pub(crate) fn halt_after(&self, calls: usize) {
+        self.state().halts_in = Some(calls);
+    }
+
+    /// Whether the machine has stopped. What its process still says, nobody hears.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.state().halts_in == Some(0)
+    }
+
+    /// Lets so many more bytes be appended, until [`SimDisk::heal`]; the append that does not fit is done in part.
+    pub(crate) fn fill_after(&self, bytes: usize) {
+        self.state().room = Some(bytes);
+    }
+
+    /// How many calls have failed so far.
+    pub(crate) fn failures(&self) -> usize {
+        self.state().failures
+    }
+
+    /// What is open and mapped now.
+    pub(crate) fn in_use(&self) -> InUse {
+        self.state().in_use
     }
 
     /// Makes all calls of a kind below a path wait until [`SimDisk::release`].
@@ -244,13 +283,22 @@ impl State {
             Event::SyncDirectory(_) => self.lie == Some(Lie::DirectorySync),
             _ => false,
         };
-        if !is_skipped {
+        let is_halted = self.halts_in == Some(0);
+        if !is_skipped && !is_halted {
             self.tree.replay(&event);
             self.trace.push(event);
         }
     }
 
     fn fate(&mut self, kind: Kind, path: &Path) -> io::Result<()> {
+        if kind != Kind::Read
+            && let Some(left) = &mut self.halts_in
+        {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Err(io::Error::other("the machine has stopped"));
+            }
+        }
         let of_it = |fault: &&mut Fault| fault.on.contains(&kind) && path.starts_with(fault.below);
         let Some(fault) = self.fault.as_mut().filter(of_it) else { return Ok(()) };
         if fault.after > 0 {
@@ -296,7 +344,9 @@ impl Disk for SimDisk {
     }
 
     fn map(&self, file: &Path) -> io::Result<SegmentBytes> {
-        Ok(Arc::new(AlignedBytes::copy_of(&self.reading(file)?)))
+        let bytes = AlignedBytes::copy_of(&self.reading(file)?);
+        self.state().in_use.maps += 1;
+        Ok(Arc::new(SimMap { disk: self.clone(), bytes }))
     }
 
     fn create(&self, file: &Path) -> io::Result<Box<dyn File>> {
@@ -306,6 +356,7 @@ impl Disk for SimDisk {
         state.tree.find(parent).ok_or(io::ErrorKind::NotFound)?;
         let inode = state.tree.find(file).unwrap_or(state.tree.next_node());
         state.act(Event::Create(file.to_path_buf(), inode));
+        state.in_use.files += 1;
         Ok(Box::new(SimFile { disk: self.clone(), path: file.to_path_buf(), inode }))
     }
 
@@ -334,6 +385,25 @@ fn unless_missing(outcome: io::Result<()>) -> io::Result<()> {
     outcome.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
+/// Bytes of a file that count as mapped until they are dropped.
+#[derive(Debug)]
+struct SimMap {
+    disk: SimDisk,
+    bytes: AlignedBytes,
+}
+
+impl AsRef<[u8]> for SimMap {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl Drop for SimMap {
+    fn drop(&mut self) {
+        self.disk.state().in_use.maps -= 1;
+    }
+}
+
 #[derive(Debug)]
 struct SimFile {
     disk: SimDisk,
@@ -344,8 +414,14 @@ struct SimFile {
 impl File for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut state, fate) = self.disk.enter(Kind::Append, &self.path);
-        // What fails half-way has written the half.
-        let written = if fate.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let fits = state.room.filter(|&room| room < bytes.len());
+        let fate = fate.and(fits.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into())));
+        // What fails half-way has written a part.
+        let written = if fate.is_ok() { bytes } else { &bytes[..fits.unwrap_or(bytes.len() / 2)] };
+        if let Some(room) = &mut state.room {
+            *room -= written.len();
+            state.failures += usize::from(fits.is_some());
+        }
         state.act(Event::Append(self.inode, written.into()));
         fate
     }
@@ -361,5 +437,11 @@ impl File for SimFile {
         let (mut state, fate) = self.disk.enter(Kind::Sync, &self.path);
         state.act(if fate.is_ok() { Event::Sync(self.inode) } else { Event::FailedSync(self.inode) });
         fate
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.state().in_use.files -= 1;
     }
 }

@@ -12,6 +12,8 @@ use crate::random::Random;
 
 pub(crate) type Inode = usize;
 const ROOT: Inode = 0;
+/// Bytes that a device writes whole or not at all.
+const SECTOR: usize = 512;
 
 #[derive(Clone, Debug)]
 enum Node {
@@ -38,6 +40,8 @@ enum Change {
 struct Content {
     bytes: Vec<u8>,
     durable: usize,
+    /// What was there before the file was cut, as long as that is not durable.
+    uncut: Option<Vec<u8>>,
     /// A sync failed: the system calls the bytes clean that it dropped, and no later sync brings them to the device.
     poisoned: bool,
 }
@@ -104,7 +108,15 @@ impl Tree {
 
     /// Whether all bytes of a file are durable.
     pub(crate) fn is_synced(&self, file: Inode) -> bool {
-        matches!(&self.nodes[file], Node::File(content) if content.durable == content.bytes.len())
+        matches!(&self.nodes[file], Node::File(content) if content.is_durable())
+    }
+
+    /// Whether a loss of power would take nothing.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.nodes.iter().all(|node| match node {
+            Node::Directory(directory) => directory.pending.is_empty(),
+            Node::File(content) => content.is_durable(),
+        })
     }
 
     pub(crate) fn is_directory(&self, node: Inode) -> bool {
@@ -153,6 +165,7 @@ impl Tree {
             Event::Append(file, bytes) => self.content(*file).bytes.extend_from_slice(bytes),
             Event::Cut(file, len) => {
                 let content = self.content(*file);
+                content.uncut.get_or_insert_with(|| content.bytes.clone());
                 content.bytes.truncate(*len as usize);
                 content.durable = content.durable.min(content.bytes.len());
             }
@@ -160,6 +173,7 @@ impl Tree {
                 let content = self.content(*file);
                 if !content.poisoned {
                     content.durable = content.bytes.len();
+                    content.uncut = None;
                 }
             }
             Event::FailedSync(file) => self.content(*file).poisoned = true,
@@ -225,7 +239,7 @@ impl Tree {
         into.nodes[number] = match &self.nodes[node] {
             Node::File(content) => {
                 let bytes = content.left_after(crash, random);
-                Node::File(Content { durable: bytes.len(), bytes, poisoned: false })
+                Node::File(Content { durable: bytes.len(), bytes, ..Content::default() })
             }
             Node::Directory(directory) => {
                 let left = directory.left_after(crash, random);
@@ -285,22 +299,39 @@ impl Directory {
 }
 
 impl Content {
+    fn is_durable(&self) -> bool {
+        self.durable == self.bytes.len() && self.uncut.is_none()
+    }
+
     fn left_after(&self, crash: Crash, random: &mut Random) -> Vec<u8> {
-        let pending = self.bytes.len() - self.durable;
-        if crash == Crash::Process || pending == 0 {
+        if crash == Crash::Process || self.is_durable() {
             return self.bytes.clone();
         }
+        // A cut may be lost, with all that was appended behind it.
+        let bytes = self.uncut.as_ref().filter(|_| random.one_in(2)).unwrap_or(&self.bytes);
         let cut = match random.below(3) {
             0 => self.durable,
-            1 => self.bytes.len(),
-            _ => self.durable + random.below(pending + 1),
+            1 => bytes.len(),
+            _ => self.durable + random.below(bytes.len() - self.durable + 1),
         };
-        let mut left = self.bytes[..cut].to_vec();
-        if cut > self.durable && random.one_in(2) {
-            // A page that never arrived, before others that did.
-            let from = self.durable + random.below(cut - self.durable);
-            let to = (from + 1 + random.below(512)).min(cut);
-            left[from..to].fill(0);
+        let mut left = bytes[..cut].to_vec();
+        match random.below(4) {
+            0 if cut > self.durable => {
+                // One piece that never arrived, before others that did.
+                let from = self.durable + random.below(cut - self.durable);
+                let to = (from + 1 + random.below(SECTOR)).min(cut);
+                left[from..to].fill(0);
+            }
+            1 => {
+                // Sectors arrive in any order, each whole or not at all.
+                for sector in self.durable / SECTOR..cut.div_ceil(SECTOR) {
+                    if random.one_in(2) {
+                        let from = (sector * SECTOR).max(self.durable);
+                        left[from..((sector + 1) * SECTOR).min(cut)].fill(0);
+                    }
+                }
+            }
+            _ => (),
         }
         left
     }
