@@ -246,9 +246,14 @@ fn check_served(server: &Server, writers: &mut [Writer], what: &str) {
     });
 }
 
-/// Writes until so many steps were answered, then ends the server; tells of the snapshots that were taken.
-fn write_until_the_end(server: &mut Server, writers: &mut [Writer], random: &mut Random) -> Vec<(PathBuf, Expected)> {
-    let (is_ending, is_polite) = (AtomicBool::new(false), random.one_in(4));
+/// Writes until so many steps were answered, then ends the server, politely or not; tells of the snapshots that were taken.
+fn write_until_the_end(
+    server: &mut Server,
+    writers: &mut [Writer],
+    is_polite: bool,
+    random: &mut Random,
+) -> Vec<(PathBuf, Expected)> {
+    let is_ending = AtomicBool::new(false);
     let (answers, seed) = (20 + random.below(400), random.next());
     let (progress, progressed) = mpsc::channel();
     let taken = std::thread::scope(|scope| {
@@ -309,14 +314,17 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_brings_nothing_back
     let mut writers: Vec<Writer> =
         (0..4).map(|number| Writer { lane: lane(number), begun: 0.into(), answered: 0.into() }).collect();
     let mut searches = SelfSearches::default();
-    for round in 0..effort(50, 2_000, 10_000) {
+    let (wanted, mut kills, mut round) = (effort(50, 2_000, 10_000), 0, 0);
+    while kills < wanted {
         let what = format!("round {round}");
         let mut server = Server::start(&data);
         if round == 0 {
             block_on(async { create(&mut CollectionsClient::new(server.connect().await), COLLECTION).await }).unwrap();
         }
         check_served(&server, &mut writers, &what);
-        let taken = write_until_the_end(&mut server, &mut writers, &mut random);
+        let is_polite = random.one_in(4);
+        let taken = write_until_the_end(&mut server, &mut writers, is_polite, &mut random);
+        kills += usize::from(!is_polite);
         if let Some((path, expected)) = taken.last() {
             check_opened(path, &writers, expected, &mut searches, &format!("{what}, its last snapshot"));
         }
@@ -331,7 +339,9 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_brings_nothing_back
             check_opened(&copied, &writers, &ends, &mut searches, &what);
             std::fs::remove_dir_all(copied).unwrap();
         }
+        round += 1;
     }
+    println!("real kills: {kills}, polite ends: {}", round - kills);
     check_served(&Server::start(&data), &mut writers, "at the end");
     searches.finish(100);
 }
