@@ -4,6 +4,11 @@
 pub mod cli;
 pub mod database;
 pub mod disk;
+#[cfg(not(feature = "mutations"))]
+#[expect(unreachable_pub, reason = "public where tests choose one")]
+mod mutation;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 pub mod proto;
 pub mod service;
 pub mod settings;

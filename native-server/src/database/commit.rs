@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::collection::OpenCollection;
 use super::options::Written;
 use super::{Database, Workers, held};
+use crate::mutation::{self, Mutation};
 use crate::store::log::{Log, LogEntry};
 
 /// Bytes of records after which a group is closed.
@@ -260,6 +261,9 @@ impl Database {
             // Who asked may have gone.
             let _ = answer.send(published.map(|applied| Written { sequence: prepared.lsn().0, applied }));
         }
+        if mutation::is(Mutation::AnswerBeforeSync) {
+            let _ = self.sync_log();
+        }
         if was_crowded {
             // Writers of any collection may have waited for room in the queue.
             self.open_collections().iter().for_each(|collection| collection.tell());
@@ -278,7 +282,7 @@ impl Database {
             .collect();
         self.with_log(|log| {
             log.append(&entries)?;
-            let is_strict = group.iter().any(|waiting| waiting.strict);
+            let is_strict = group.iter().any(|waiting| waiting.strict) && !mutation::is(Mutation::AnswerBeforeSync);
             if is_strict { log.sync() } else { Ok(()) }
         })
     }

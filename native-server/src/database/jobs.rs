@@ -17,6 +17,7 @@ use hyperspace_core::types::{Lsn, SegmentId, SpaceId};
 use super::collection::OpenCollection;
 use super::{Database, State, Workers, held, read};
 use crate::disk::failed;
+use crate::mutation::{self, Mutation};
 use crate::store::files::{self, segment_file};
 
 /// Graph insertions between two looks at whether the job is still wanted.
@@ -231,7 +232,9 @@ impl Database {
         let mut sealed = job.finish()?;
         if let Some(segment) = sealed.segment() {
             let Ok(_layout) = self.change_files() else { return Ok(None) };
-            sealed.replace_segment(self.store_segment(collection.space(), segment)?)?;
+            if !mutation::is(Mutation::ManifestBeforeSegment) {
+                sealed.replace_segment(self.store_segment(collection.space(), segment)?)?;
+            }
         }
         Ok(Some(sealed))
     }
@@ -245,7 +248,7 @@ impl Database {
     }
 
     /// Makes a job's result what is there: first on the device, then for readers. Answers as [`Database::run`].
-    fn put_into_service(&self, collection: &Arc<OpenCollection>, sealed: SealedJob) -> Result<Option<usize>> {
+    fn put_into_service(&self, collection: &Arc<OpenCollection>, mut sealed: SealedJob) -> Result<Option<usize>> {
         let space = collection.space();
         let _layout = read(&self.layout);
         let _flipping = held(&collection.flipping);
@@ -254,9 +257,22 @@ impl Database {
             return Ok(None);
         }
         let flip = collection.read(|engine| engine.flip(&sealed));
+        if mutation::is(Mutation::SegmentsGoBeforeManifest) {
+            self.remove_segments(space, &flip.dropped);
+        }
+        if mutation::is(Mutation::LogGoesBeforeManifest) {
+            self.with_log(|log| {
+                log.cut(|other| (other == space).then_some(flip.sealed_through).or(self.covered(other)))
+            })?;
+        }
         if let Err(error) = self.replace_manifest(space, &flip.manifest) {
             self.discard(collection, flip.added.as_deref());
             return Err(error);
+        }
+        if mutation::is(Mutation::ManifestBeforeSegment)
+            && let Some(segment) = &flip.added
+        {
+            sealed.replace_segment(self.store_segment(space, segment)?)?;
         }
         collection.write(|engine| engine.install(sealed));
         self.remove_segments(space, &flip.dropped);

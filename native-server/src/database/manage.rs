@@ -10,6 +10,7 @@ use hyperspace_core::types::{SpaceId, Tenant};
 use super::collection::OpenCollection;
 use super::{Database, Entry, held, read, write};
 use crate::disk::failed;
+use crate::mutation::{self, Mutation};
 use crate::store::catalog::Owned;
 use crate::store::files::{self, SPACES, manifest_file, space_directory};
 
@@ -88,7 +89,7 @@ impl Database {
     /// It says which points are dead, also those that relaxed writes have replaced since. Had it outlived them, a loss of
     /// power would take both the old points and the new ones: so the log is made durable first.
     pub(super) fn replace_manifest(&self, space: SpaceId, manifest: &[u8]) -> Result<()> {
-        self.sync_log()?;
+        mutation::unless(Mutation::ManifestBeforeLog, || self.sync_log())?;
         files::replace(self.disk(), &manifest_file(space), manifest).map_err(|failure| self.unreplaced(failure))
     }
 

@@ -15,6 +15,7 @@ use super::collection::OpenCollection;
 use super::options::{DatabaseOptions, State};
 use super::{Database, Entry, Environment};
 use crate::disk::{Disk, failed};
+use crate::mutation::{self, Mutation};
 use crate::store::catalog::Catalog;
 use crate::store::files::{
     self, CATALOG, LOG, MANIFEST, SNAPSHOTS, SPACES, UNFINISHED, manifest_file, segment_file, space_directory,
@@ -198,7 +199,8 @@ fn sweep(disk: &dyn Disk, catalog: &Catalog, spaces: &BTreeMap<SpaceId, Recoveri
         spaces.iter().filter(|(_, recovering)| recovering.state.is_ok()).map(|(&space, _)| space_directory(space));
     for directory in [root.to_path_buf(), SPACES.into()].into_iter().chain(open) {
         // What a process that died had put in the place of something else has to last before that is removed.
-        disk.sync_directory(&directory).map_err(|error| failed("syncing", &directory, error))?;
+        let synced = mutation::unless(Mutation::SweepBeforeSync, || disk.sync_directory(&directory));
+        synced.map_err(|error| failed("syncing", &directory, error))?;
     }
     let list = |directory: &Path| disk.list(directory).map_err(|error| failed("listing", directory, error));
     for directory in [root, Path::new(LOG), Path::new(SNAPSHOTS)] {

@@ -6,6 +6,7 @@ use hyperspace_core::error::Error;
 use hyperspace_core::types::{SegmentId, SpaceId};
 
 use crate::disk::{Disk, failed};
+use crate::mutation::{self, Mutation};
 
 pub(crate) const CATALOG: &str = "catalog";
 pub(crate) const LOG: &str = "log";
@@ -57,7 +58,7 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), 
     let unfinished = Path::new(&unfinished);
     let written = disk.create(unfinished).and_then(|mut file| {
         file.append(bytes)?;
-        file.sync()
+        mutation::unless(Mutation::NoFileSync, || file.sync())
     });
     let placed = written.and_then(|()| disk.rename(unfinished, path));
     if let Err(error) = placed {
@@ -65,7 +66,7 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), 
         let _ = disk.remove(unfinished);
         return Err(Unreplaced { error: failed("writing", path, error), doubtful: false });
     }
-    disk.sync_directory(directory)
+    mutation::unless(Mutation::NoDirectorySync, || disk.sync_directory(directory))
         .map_err(|error| Unreplaced { error: failed("syncing the directory of", path, error), doubtful: true })
 }
 

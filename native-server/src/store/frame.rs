@@ -21,6 +21,8 @@ use hyperspace_core::bytes::{Reader, Writer, crc32c};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::SpaceId;
 
+use crate::mutation::{self, Mutation};
+
 const MAGIC: u64 = u64::from_le_bytes(*b"HSPACLOG");
 const VERSION: u32 = 1;
 /// Bytes before the first frame.
@@ -137,7 +139,8 @@ pub(crate) fn decode_frame(bytes: &[u8], salt: Salt) -> Result<Frame<'_>> {
     let mut reader = Reader::new(head);
     let sum = reader.u32("a head's checksum")?;
     let found = salt.sum(&head[UNCOVERED..]);
-    if found != sum {
+    let is_believed = mutation::is(Mutation::BelieveEveryFrame);
+    if found != sum && !is_believed {
         return Err(Error::corrupted(format!("a frame's head has checksum {found:08x}, not {sum:08x}")));
     }
     let (len, body_sum) = (reader.u32("a body's length")? as usize, reader.u32("a body's checksum")?);
@@ -146,7 +149,7 @@ pub(crate) fn decode_frame(bytes: &[u8], salt: Salt) -> Result<Frame<'_>> {
     let mut reader = Reader::new(&bytes[HEAD..]);
     let body = reader.bytes(len, "a frame's body")?;
     let found = salt.sum(body);
-    if found != body_sum {
+    if found != body_sum && !is_believed {
         return Err(Error::corrupted(format!("a frame's body has checksum {found:08x}, not {body_sum:08x}")));
     }
     let mut reader = Reader::new(body);

@@ -14,6 +14,7 @@ use super::files::{LOG, Unreplaced, log_file};
 use super::frame::{Body, FILE_HEADER, Salt, encode_file_header, encode_frame};
 use super::replay::Replayed;
 use crate::disk::{Disk, File, failed};
+use crate::mutation::{self, Mutation};
 
 /// Bytes of a file whose records are all covered, from which on it is not kept for the records to come.
 const WORTH_ENDING: u64 = 1 << 20;
@@ -115,8 +116,9 @@ impl Log {
         if self.durable + 1 == self.next_seq {
             return Ok(());
         }
-        if let Err(error) = self.current.file.sync() {
-            return Err(self.break_off(&failed("syncing", &self.current.path, error)));
+        if let Err(error) = mutation::unless(Mutation::NoLogSync, || self.current.file.sync()) {
+            let error = failed("syncing", &self.current.path, error);
+            return Err(if mutation::is(Mutation::RetryFailedSync) { error } else { self.break_off(&error) });
         }
         self.syncs += 1;
         self.durable = self.next_seq - 1;
@@ -126,7 +128,7 @@ impl Log {
     /// Ends the present file, unless it is empty, and begins the next one. All earlier files are durable and never change
     /// again.
     pub(crate) fn rotate(&mut self) -> Result<()> {
-        self.sync()?;
+        mutation::unless(Mutation::NoSyncAtRotation, || self.sync())?;
         if self.current.len == FILE_HEADER as u64 {
             return Ok(());
         }
@@ -168,7 +170,7 @@ impl Log {
     fn sync_removal(&mut self) -> Result<()> {
         if self.is_removal_pending {
             let log = Path::new(LOG);
-            let synced = self.disk.sync_directory(log);
+            let synced = mutation::unless(Mutation::RemoveLogAtOnce, || self.disk.sync_directory(log));
             synced.map_err(|error| failed("syncing", log, error))?;
             self.is_removal_pending = false;
         }
@@ -228,7 +230,8 @@ impl Log {
         let error = failed("appending to", &self.current.path, error);
         // Synced as well: a power loss must not bring back what is answered with "nothing was written".
         let file = &mut self.current.file;
-        let is_gone = file.take_back(self.current.len).and_then(|()| file.sync()).is_ok();
+        let taken_back = file.take_back(self.current.len);
+        let is_gone = taken_back.and_then(|()| mutation::unless(Mutation::NoSyncOfTakenBack, || file.sync())).is_ok();
         Err(if is_gone { error } else { self.break_off(&error) })
     }
 
@@ -247,8 +250,8 @@ fn begin(disk: &dyn Disk, database: u64, number: u64, first_seq: u64) -> std::re
     let header = encode_file_header(database, first_seq);
     let begun = disk.create(&path).and_then(|mut file| {
         file.append(&header)?;
-        file.sync()?;
-        disk.sync_directory(Path::new(LOG))?;
+        mutation::unless(Mutation::NoHeaderSync, || file.sync())?;
+        mutation::unless(Mutation::NoLogDirectorySync, || disk.sync_directory(Path::new(LOG)))?;
         Ok(file)
     });
     match begun {

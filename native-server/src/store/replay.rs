@@ -17,6 +17,7 @@ use super::files::{LOG, log_file, log_number, replace};
 use super::frame::{Body, FILE_HEADER, Frame, Salt, decode_file_header, decode_frame};
 use super::log::{ClosedFile, Holds};
 use crate::disk::{Disk, failed};
+use crate::mutation::{self, Mutation};
 
 /// The records of one space in one file, in order.
 pub(crate) type Records<'a> = BTreeMap<SpaceId, Vec<&'a [u8]>>;
@@ -71,7 +72,7 @@ pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Reco
                 None => kept = &bytes[..at],
             }
         }
-        if is_last && replayed.obstacle.is_none() {
+        if is_last && replayed.obstacle.is_none() && !mutation::is(Mutation::KeepLastLogFile) {
             // Whoever wrote it may have died, or failed to sync it, its closing note too. What was read may be in the
             // system's memory only, in pages that it calls clean and never writes: so it goes into a new file.
             match replace(disk, &path, kept).map_err(|failure| failure.error) {
@@ -192,7 +193,7 @@ impl<'a> LogFile<'a> {
         // The header is synced before any frame is written, so what stands behind a bad one was there.
         let lost_its_header = at < FILE_HEADER && self.bytes.len() > FILE_HEADER;
         let was_durable = !self.is_last || lost_its_header || knew(at);
-        let damage = was_durable.then(|| {
+        let damage = (was_durable && !mutation::is(Mutation::CutAtAnyDamage)).then(|| {
             Error::corrupted(format!(
                 "frame {expected} at offset {at} was written and cannot be read: {}",
                 error.message()

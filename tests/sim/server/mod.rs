@@ -2,6 +2,13 @@
 
 mod crash;
 mod durability;
+mod flips;
 #[allow(dead_code, reason = "the tests beside the server's code use the rest")]
 mod harness;
 mod histories;
+mod mutations;
+mod world;
+
+use crate::seeds::Simulation;
+
+pub(crate) const SIMULATION: Simulation = Simulation { name: "server", run: world::run };

@@ -1,0 +1,25 @@
+//! Mistakes made on purpose, each of which the histories have to notice: tests that cannot fail prove nothing.
+
+use hyperspace_server::mutation::{self, ALL};
+
+use super::SIMULATION;
+
+/// Seeds that are tried before a mistake counts as unnoticed.
+const PATIENCE: u64 = 20_000;
+
+#[test]
+fn every_mistake_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for &mistake in ALL {
+        let noticed = (0..PATIENCE).find_map(|seed| {
+            let violation = mutation::with(mistake, || SIMULATION.run(seed)).err()?;
+            Some((seed, violation.0))
+        });
+        match noticed {
+            Some((seed, violation)) => println!("{mistake:?} is noticed by seed {seed}: {violation}"),
+            None => unnoticed.push(mistake),
+        }
+    }
+    println!("mutations: {} of {} noticed", ALL.len() - unnoticed.len(), ALL.len());
+    assert!(unnoticed.is_empty(), "{unnoticed:?} were not noticed by {PATIENCE} seeds");
+}
