@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, servePackage } from "./support.mjs";
+import { launch, servePackage, until } from "./support.mjs";
 import { Model } from "./tabs-model.mjs";
 
 const MINUTES = 60_000;
@@ -243,6 +243,8 @@ function write(page, tab, seed) {
           const id = 1 + (tab * streams + number) * points + random(points);
           // Only what is there is deleted: then each write is one record of the log.
           const deletes = live.has(id) && random(4) === 0;
+          // Cuts the log, so that what was answered is known from the row alone.
+          if (random(30) === 0) await window.notes.indexed();
           const op = { tab, stream: number, id, version: deletes ? null : version };
           await window.intend(op);
           const { lsn, deleted } = deletes
@@ -310,3 +312,79 @@ async function freeze(context, page) {
   await send("Debugger.pause", 2);
   return () => send("Debugger.resume", 3);
 }
+
+test("destroying a database ends it in every tab, and leaves nothing", { timeout: 2 * MINUTES }, async () => {
+  const context = await browser.newContext();
+  for (const byOwner of [true, false]) {
+    const tabs = [await openTab(context, "gone"), await openTab(context, "gone"), await openTab(context, "gone")];
+    assert.equal(await tabs[2].evaluate(() => window.notes.count()), 0, "nothing of the one before");
+    await tabs[1].evaluate(() => window.notes.upsert([{ id: 1, vector: [1, 2] }]));
+    const destroyer = byOwner ? tabs[0] : tabs[1];
+    await destroyer.evaluate(() => window.db.destroy());
+    for (const tab of tabs) {
+      await until(tab, () => window.code(window.notes.count()).then((code) => code === "closed"));
+      assert.deepEqual(await tab.evaluate(() => window.failures), tab === destroyer ? [] : ["closed"]);
+    }
+    const left = await tabs[2].evaluate(async () => (await indexedDB.databases()).map(({ name }) => name));
+    assert.deepEqual(left, []);
+    for (const tab of tabs) await tab.close();
+  }
+  await context.close();
+});
+
+test("a tab of another version is told so, and goes on when the other is gone", { timeout: 2 * MINUTES }, async () => {
+  const context = await browser.newContext();
+  const page = await openTab(context, "versions");
+  // What another version of the package would say in its tab.
+  const other = await openPage(context);
+  await other.evaluate(() => {
+    navigator.locks.request("hyperspace:versions", { steal: true }, () => new Promise(() => {}));
+    const all = new BroadcastChannel("hyperspace:versions");
+    const present = (tab) => {
+      const channel = new BroadcastChannel(`hyperspace-tab:${tab}:versions`);
+      channel.postMessage({ type: "owner", version: 1e9, epoch: 1e9, paused: false });
+    };
+    all.onmessage = ({ data }) => data.type === "hello" && present(data.tab);
+  });
+  const third = await openPage(context);
+  const codes = [
+    await third.evaluate(() => window.code(window.hs.Hyperspace.open("versions"))),
+    await page.evaluate(() => window.code(window.notes.count())),
+  ];
+  assert.deepEqual(codes, ["unavailable", "unavailable"]);
+  await other.close();
+  assert.equal(await page.evaluate(() => window.notes.count()), 0);
+  await context.close();
+});
+
+test("a request that makes engines fail ends with two of them, and the third tab goes on", {
+  timeout: 2 * MINUTES,
+}, async () => {
+  const context = await browser.newContext();
+  const name = "traps";
+  const tabs = [];
+  for (let i = 0; i < 4; i += 1) {
+    const page = await openPage(context);
+    await page.evaluate(async (name) => {
+      const script = `
+        import "${location.origin}/dist/worker.js";
+        import { Engine } from "${location.origin}/pkg/hyperspace_wasm.js";
+        const search = Engine.prototype.search;
+        Engine.prototype.search = function (space, vector, options) {
+          if (options.topK === 666) throw new WebAssembly.RuntimeError("unreachable");
+          return search.call(this, space, vector, options);
+        };`;
+      const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+      await window.open(name, { worker: new Worker(url, { type: "module" }) });
+    }, name);
+    tabs.push(page);
+  }
+  await tabs[3].evaluate(() => window.notes.upsert([{ id: 1, vector: [1, 2] }]));
+  const waiting = tabs[2].evaluate(() => window.code(window.notes.search({ vector: [1, 2], topK: 666 })));
+  assert.equal(await waiting, "internal");
+  assert.equal(await tabs[3].evaluate(() => window.notes.count()), 1);
+  assert.ok(await isOwner(tabs[2], name), "the engines of the first two have failed, this tab's has not");
+  const failures = await Promise.all(tabs.map((page) => page.evaluate(() => window.failures)));
+  assert.deepEqual(failures, [["internal"], ["internal"], [], []]);
+  await context.close();
+});

@@ -56,7 +56,11 @@ export class Owner {
     const tabs = storage === "indexeddb" ? await livingTabs(body.name) : [];
     const host = await EngineHost.open(body, storage, module, {
       notify: (notice) => void owner.#notify(notice),
-      failed: (error) => events.failed(error),
+      failed: (error) => {
+        // What was under way is the next owner's.
+        owner.#isOver = true;
+        events.failed(error);
+      },
     });
     const owner = new Owner(plan, host, events);
     host.keepTabs(tabs);
