@@ -162,6 +162,14 @@ export class EngineHost {
       this.#work();
       return undefined;
     },
+    export: () => this.#export(),
+    import: async ({ archive }) => {
+      let at = 0;
+      const next = (wanted: number) => archive.slice(at, (at += wanted)).arrayBuffer();
+      const made = (await this.#open.readArchive(next)) as Calls["import"][1];
+      this.#work();
+      return made;
+    },
     exportCollection: async ({ handle }) =>
       (await this.#with(handle)).exportCollection(handle.space) as Calls["exportCollection"][1],
     importCollection: async ({ name, image }, asked) => {
@@ -192,6 +200,21 @@ export class EngineHost {
       this.#settle(engine);
       this.#work();
     });
+  }
+
+  /** Each piece becomes a blob of its own at once, which the browser may keep on disk. Requests come in between. */
+  async #export(): Promise<Blob> {
+    const pieces: Blob[] = [];
+    const turn = makeTurn();
+    try {
+      await this.#open.writeArchive((piece: Uint8Array<ArrayBuffer>) => {
+        pieces.push(new Blob([piece]));
+        return turn.next();
+      });
+    } finally {
+      turn.end();
+    }
+    return new Blob(pieces, { type: "application/octet-stream" });
   }
 
   /** Those who wait for something that is sealed by now. */

@@ -79,6 +79,25 @@ export abstract class Database {
     return this.client.call("deleteCollection", { name });
   }
 
+  /**
+   * All collections as they are at one moment, as one file; writes go on meanwhile. `hyperspace-cli import` reads it too.
+   */
+  async export(): Promise<Blob> {
+    return this.client.call("export", {});
+  }
+
+  /**
+   * Makes the collections of an exported file, all or none, and lists them. When it resolves they are on the disk;
+   * indexing goes on in the background.
+   *
+   * @throws `already_exists` when there is a collection of the same name; `corrupted` when the file is damaged or not
+   * whole; `unsupported` when a later version wrote it.
+   */
+  async import(archive: Blob): Promise<CollectionSummary[]> {
+    if (!(archive instanceof Blob)) throw new HyperspaceError("invalid_argument", "an archive is a Blob");
+    return this.client.call("import", { archive });
+  }
+
   /** Resolves when everything acknowledged so far is on the disk, whatever its durability was. */
   async flush(): Promise<void> {
     await this.client.call("flush", {});

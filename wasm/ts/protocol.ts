@@ -105,6 +105,8 @@ export interface Calls {
   storage: [Record<string, never>, StorageReply];
   pauseIndexing: [{ paused: boolean }, undefined];
   exportCollection: [{ handle: Handle }, CollectionImage];
+  export: [Record<string, never>, Blob];
+  import: [{ archive: Blob }, CollectionSummary[]];
   importCollection: [{ name: string; image: CollectionImage }, undefined];
   destroy: [Record<string, never>, undefined];
   close: [Record<string, never>, undefined];

@@ -110,14 +110,22 @@ impl ArchiveReader {
             Next::Header => self.take_header(bytes).map(|()| None),
             Next::Nothing if bytes.is_empty() => Ok(Some(Block::End)),
             Next::Nothing => Err(Error::corrupted(format!("bytes follow the end of the archive at byte {at}"))),
-            _ if bytes.len() != wanted => Err(self.damaged(format!("the archive ends after {} bytes", self.bytes))),
-            Next::Prefix => self.take_prefix(bytes).map(|()| None),
-            Next::Block(prefix) => self.take_block(prefix, bytes),
+            Next::Prefix | Next::Block(_) if bytes.len() != wanted => {
+                Err(self.named(&Error::corrupted(format!("the archive ends after {} bytes", self.bytes))))
+            }
+            Next::Prefix => self.take_prefix(bytes).map(|()| None).map_err(|e| self.named(&e)),
+            Next::Block(prefix) => {
+                let block = self.block(prefix, bytes).map_err(|e| self.named(&e))?;
+                Ok(self.pass(prefix, block))
+            }
         }
     }
 
-    fn damaged(&self, what: impl core::fmt::Display) -> Error {
-        Error::corrupted(format!("block {} of the archive: {what}", self.progress.blocks))
+    /// The error with the number of the block that is read.
+    #[cold]
+    #[inline(never)]
+    fn named(&self, error: &Error) -> Error {
+        Error::new(error.kind(), format!("block {} of the archive: {}", self.progress.blocks, error.message()))
     }
 
     fn take_header(&mut self, bytes: &[u8]) -> Result<()> {
@@ -136,26 +144,29 @@ impl ArchiveReader {
     fn take_prefix(&mut self, bytes: &[u8]) -> Result<()> {
         let prefix = Prefix::read(&mut Reader::new(bytes), "a header")?;
         if prefix.len > MAX_BLOCK_BYTES {
-            return Err(self.damaged(format!("it claims {} bytes, {MAX_BLOCK_BYTES} are the most", prefix.len)));
+            let claimed = prefix.len;
+            return Err(Error::corrupted(format!("it claims {claimed} bytes, {MAX_BLOCK_BYTES} are the most")));
         }
         self.next = Next::Block(prefix);
         Ok(())
     }
 
-    fn take_block(&mut self, prefix: Prefix, payload: &[u8]) -> Result<Option<Block>> {
-        let named = |e: Error| Error::new(e.kind(), self.damaged(e.message()).message());
-        let Frame { number, kind, body } = Frame::open(prefix, payload, "it").map_err(named)?;
+    fn block(&self, prefix: Prefix, payload: &[u8]) -> Result<Block> {
+        let Frame { number, kind, body } = Frame::open(prefix, payload, "it")?;
         if number != self.progress.blocks {
-            return Err(self.damaged(format!("number {number} stands here")));
+            return Err(Error::corrupted(format!("number {number} stands here")));
         }
-        let block = match kind {
+        match kind {
             KIND_COLLECTION => self.collection(body).map(Block::Collection),
             KIND_WRITES => self.points(body).map(Block::Points),
             KIND_DONE => self.done(body).map(Block::Done),
             KIND_END => self.end(body).map(|()| Block::End),
             kind => Err(Error::unsupported(format!("it is of kind {kind}, made by a later version"))),
-        };
-        let block = block.map_err(named)?;
+        }
+    }
+
+    /// Takes note of a block; the end is told of once it is known that nothing follows.
+    fn pass(&mut self, prefix: Prefix, block: Block) -> Option<Block> {
         self.progress.pass(prefix.crc);
         self.next = Next::Prefix;
         match &block {
@@ -164,10 +175,10 @@ impl ArchiveReader {
             Block::Done(_) => (self.progress.done, self.progress.points) = (self.progress.done + 1, 0),
             Block::End => {
                 self.next = Next::Nothing;
-                return Ok(None);
+                return None;
             }
         }
-        Ok(Some(block))
+        Some(block)
     }
 
     fn collection(&self, mut body: Reader<'_>) -> Result<CollectionConfig> {

@@ -20,13 +20,12 @@ pub struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive of these collections, which are brought into the order of their names.
+    /// Begins an archive of these collections, which come in the order of their names.
     ///
     /// # Panics
-    /// When two of them have the same name.
-    pub fn new(mut collections: Vec<CollectionConfig>) -> Self {
-        collections.sort_by(|a, b| a.name.cmp(&b.name));
-        assert!(collections.is_sorted_by(|a, b| a.name < b.name), "no database has two collections of one name");
+    /// When they do not.
+    pub fn new(collections: Vec<CollectionConfig>) -> Self {
+        assert!(collections.is_sorted_by(|a, b| a.name < b.name), "the names of collections rise");
         let mut ready = MAGIC.to_vec();
         ready.put_u32(VERSION);
         let mut writer = Self { collections, progress: Progress::default(), open: None, ready };
@@ -121,9 +120,11 @@ pub struct Export {
 }
 
 impl Export {
-    /// Begins with views of collections of different names.
-    pub fn new(mut snapshots: Vec<Arc<Snapshot>>) -> Self {
-        snapshots.sort_by(|a, b| a.config().name.cmp(&b.config().name));
+    /// Begins with views of collections, which come in the order of their names.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn new(snapshots: Vec<Arc<Snapshot>>) -> Self {
         let configs = snapshots.iter().map(|snapshot| snapshot.config().clone()).collect();
         Self { snapshots, walk: Walk::default(), writer: Some(ArchiveWriter::new(configs)) }
     }

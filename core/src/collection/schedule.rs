@@ -207,17 +207,29 @@ impl Collection {
     }
 }
 
+/// Sorts segments by a number, those with the same one in the order they had. By insertion: there are few, and any sort of
+/// the standard library takes kilobytes of the download.
+pub(super) fn sort_segments(segments: &mut [LiveSegment], number: impl Fn(&LiveSegment) -> u64) {
+    for end in 1..segments.len() {
+        let mut at = end;
+        while at > 0 && number(&segments[at - 1]) > number(&segments[at]) {
+            segments.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+}
+
 /// Of some segments as many as make one with columns of at most so many bytes: the smallest. Dead points are counted too,
 /// and every segment by its longest column, so there may be room left, but never too little.
 fn fit_together<'a>(segments: impl Iterator<Item = &'a LiveSegment>, most: u64) -> Vec<LiveSegment> {
-    let mut smallest_first: Vec<&LiveSegment> = segments.collect();
-    smallest_first.sort_by_key(|s| s.segment.longest_column());
+    let mut smallest_first: Vec<LiveSegment> = segments.cloned().collect();
+    sort_segments(&mut smallest_first, |s| s.segment.longest_column());
     let mut bytes = 0;
-    let fits = |s: &&LiveSegment| {
+    let fits = |s: &LiveSegment| {
         bytes += s.segment.longest_column();
         bytes <= most
     };
-    smallest_first.into_iter().take_while(fits).cloned().collect()
+    smallest_first.into_iter().take_while(fits).collect()
 }
 
 #[cfg(test)]

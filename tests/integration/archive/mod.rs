@@ -3,8 +3,6 @@
 mod damage;
 mod samples;
 
-use std::sync::Arc;
-
 use hyperspace_core::archive::{ArchiveReader, ArchiveWriter, Block, Export, MAX_BLOCK_BYTES, Points};
 use hyperspace_core::collection::{Collection, CollectionConfig, MAX_BATCH, MAX_DIMENSION, Plan, Vectors};
 use hyperspace_core::error::{Error, Result};
@@ -136,14 +134,6 @@ fn the_largest_points_and_the_fullest_blocks_fit() {
 #[test]
 fn a_database_without_collections_is_an_archive_too() {
     assert!(read(&export([])).unwrap().collections.is_empty());
-}
-
-#[test]
-fn equal_databases_make_equal_archives_in_whatever_order_their_collections_come() {
-    let hosts = database();
-    let there = export(hosts.iter().map(|host| &host.collection));
-    let back: Vec<Arc<_>> = hosts.iter().rev().map(|host| host.collection.snapshot()).collect();
-    assert!(Export::new(back).flatten().eq(there));
 }
 
 /// What is wrong with bytes that are no archive.

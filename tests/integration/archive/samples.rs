@@ -17,7 +17,7 @@ const POINTS: usize = 300;
 /// Row and term of a point as bits, and its metadata.
 type Bits = (Vec<u32>, u32, Metadata);
 
-/// A collection of each metric, and one without points.
+/// A collection of each metric, and one without points, in the order of their names.
 pub(super) fn database() -> Vec<Host> {
     println!("seed {SEED}");
     let mut random = Random::new(SEED);
@@ -25,6 +25,7 @@ pub(super) fn database() -> Vec<Host> {
     let mut hosts: Vec<Host> = metrics.map(|metric| filled(metric, &mut random)).into();
     let empty = CollectionConfig::new("empty", 4096, Metric::L2).unwrap();
     hosts.push(Host::create(CollectionConfig { m: Some(64), ef_search: Some(4096), ..empty }).unwrap());
+    hosts.sort_by_key(|host| host.collection.config().name.clone());
     hosts
 }
 

@@ -15,8 +15,9 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::RequestId;
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
-use js_sys::{Array, Float32Array, Float64Array, Promise, Uint8Array};
+use js_sys::{Array, Float32Array, Float64Array, Function, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use super::convert::{
     describe, flag, from_id, from_value, js_error, object, optional_u32, property, to_filter, to_id, to_ids,
@@ -45,6 +46,13 @@ fn promise(work: impl Future<Output = Result<JsValue>> + 'static) -> Promise {
         wasm_bindgen_futures::future_to_promise(async move { cross(work.await) })
     }
     run(Box::pin(work))
+}
+
+/// Calls a function of the host and waits for what it promises.
+async fn ask(function: &Function, argument: &JsValue) -> Result<JsValue> {
+    let failed = |_| Error::unavailable("the archive cannot be read or written");
+    let promise = function.call1(&JsValue::UNDEFINED, argument).map_err(failed)?;
+    JsFuture::from(Promise::from(promise)).await.map_err(failed)
 }
 
 fn cross<T>(result: Result<T>) -> JsResult<T> {
@@ -116,11 +124,37 @@ impl Engine {
         promise(async move {
             let mut list = Vec::new();
             for name in database.names() {
-                let snapshot = database.collection(&name).await?.snapshot();
-                let (dimension, metric) = (snapshot.config().dimension, snapshot.config().metric.as_str());
-                list.push(CollectionSummary { name, dimension, metric, points: snapshot.len() });
+                list.push(CollectionSummary::of(&database.collection(&name).await?.snapshot()));
             }
             report(&list)
+        })
+    }
+
+    /// Writes an archive of all collections: `take` is given its pieces, and answers a promise for the next one.
+    #[wasm_bindgen(js_name = writeArchive)]
+    pub fn write_archive(&self, take: Function) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move {
+            let take = async |piece: Vec<u8>| {
+                let piece = Uint8Array::from(piece.as_slice());
+                ask(&take, &piece).await.map(drop)
+            };
+            database.write_archive(take).await.map(|()| JsValue::UNDEFINED)
+        })
+    }
+
+    /// Makes the collections of an archive and lists them: `next` is given a number of bytes, and answers a promise for
+    /// an `ArrayBuffer` of so many, or fewer where the archive ends.
+    #[wasm_bindgen(js_name = readArchive)]
+    pub fn read_archive(&self, next: Function) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move {
+            let next = async |wanted: usize| {
+                let bytes = ask(&next, &JsValue::from_f64(wanted as f64)).await?;
+                Ok(Uint8Array::new(&bytes).to_vec())
+            };
+            let made = database.read_archive(next).await?;
+            report(&made.iter().map(|collection| CollectionSummary::of(&collection.snapshot())).collect::<Vec<_>>())
         })
     }
 

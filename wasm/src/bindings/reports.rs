@@ -2,6 +2,7 @@
 //!
 //! These have a fixed shape and cross by serde-wasm-bindgen. Metadata and filters have none: `convert.rs`.
 
+use hyperspace_core::collection::Snapshot;
 use hyperspace_core::error::{Error, Result};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
@@ -25,10 +26,22 @@ pub(super) struct CollectionReply {
 /// A line in the list of collections.
 #[derive(Serialize)]
 pub(super) struct CollectionSummary {
-    pub(super) name: String,
-    pub(super) dimension: usize,
-    pub(super) metric: &'static str,
-    pub(super) points: usize,
+    name: String,
+    dimension: usize,
+    metric: &'static str,
+    points: usize,
+}
+
+impl CollectionSummary {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let config = snapshot.config();
+        Self {
+            name: config.name.to_string(),
+            dimension: config.dimension,
+            metric: config.metric.as_str(),
+            points: snapshot.len(),
+        }
+    }
 }
 
 /// How far the indexing of a collection is.

@@ -16,6 +16,7 @@ use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
 
 use super::answers::{Answers, Asked, answers_key};
+use super::archive::{import_key, sweep_import};
 use super::commit::Waiting;
 use super::doubt::Tried;
 use super::identity::{
@@ -153,6 +154,8 @@ pub struct Database<K: Kv> {
     pub(super) tried: RefCell<Option<Tried>>,
     /// What a tab may ask for again.
     pub(super) answers: RefCell<Answers>,
+    /// Held by the one import that is under way.
+    pub(super) importing: Lock,
     /// Held from before a write looks at what is there until it is prepared.
     preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
@@ -177,8 +180,8 @@ impl<K: Kv> Database<K> {
         let kv = Ledger::new(kv);
         let (fence, epoch) = take_ownership(&kv, tenant).await?;
         // Read only now: until the owner before this one was fenced off, it may have raised the reservation.
-        let mut rows = kv.get_many(Store::Meta, &[identity_key(), answers_key()]).await?;
-        let (answers, identity) = (rows.pop().flatten(), rows.pop().flatten());
+        let mut rows = kv.get_many(Store::Meta, &[identity_key(), answers_key(), import_key()]).await?;
+        let (interrupted, answers, identity) = (rows.pop().flatten(), rows.pop().flatten(), rows.pop().flatten());
         let answers = Answers::decode(answers.as_ref())?;
         let stored = match &identity {
             Some(blob) => Identity::decode(blob)?,
@@ -187,6 +190,9 @@ impl<K: Kv> Database<K> {
         let identity = Identity { reserved: stored.reserved + RESERVATION, ..stored };
         let mut tx = KvTx::new().fenced(Some(fence.clone()));
         tx.put(Store::Meta, identity_key(), identity.encode());
+        if let Some(mark) = &interrupted {
+            sweep_import(mark, &mut tx)?;
+        }
         kv.commit(&tx, Durability::Strict).await?;
 
         let mut stamper = Stamper::new(stored.writer, stored.hlc_last, stored.reserved);
@@ -206,6 +212,7 @@ impl<K: Kv> Database<K> {
             doubtful: Cell::new(false),
             tried: RefCell::new(None),
             answers: RefCell::new(answers),
+            importing: Lock::default(),
             preparing: Lock::default(),
             job: RefCell::new(None),
             paused: Cell::new(false),

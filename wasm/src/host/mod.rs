@@ -10,6 +10,7 @@
 //! [`Kv`]: crate::kv::Kv
 
 mod answers;
+mod archive;
 mod catalog;
 mod commit;
 mod database;

@@ -31,6 +31,8 @@ pub enum FrameKind {
     Tenant = 7,
     /// The requests that are done and may be asked for again.
     Answers = 8,
+    /// The spaces of an import that is not finished.
+    Import = 9,
 }
 
 /// Wraps a body.

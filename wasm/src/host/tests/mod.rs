@@ -1,5 +1,6 @@
 //! The host over a store in memory that fails on demand: what is acknowledged is there afterwards, whatever happened.
 
+mod archive;
 mod deletes;
 mod doubt;
 mod durability;
@@ -15,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use hyperspace_core::collection::{Collection, CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
-use hyperspace_core::error::Result;
+use hyperspace_core::error::{Error, Result};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::port::{Clock, Entropy};
