@@ -16,7 +16,7 @@ use crate::proto;
 #[derive(Parser, Debug)]
 #[command(name = "hyperspace-cli", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 it failed, 2 the command line is wrong or asks for what is not built.\n\
-    Not built yet: the Mission Control dashboard (without a subcommand), export, keys, promote, remove-follower, usage, \
+    Not built yet: the Mission Control dashboard (without a subcommand), keys, promote, remove-follower, usage, \
     bench.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Search(Search),
     /// Write the points of a file, going on where an import was interrupted.
     Import(Import),
+    /// Write collections to a file that `import` and the tab read.
+    Export(Export),
     /// Change how a collection searches and builds, from the next request on.
     Configure(Configure),
     /// Write a consistent copy of the whole database beside it.
@@ -68,8 +70,6 @@ pub(crate) enum Command {
         /// One collection [default: all of yours].
         collection: Option<String>,
     },
-    #[command(hide = true, disable_help_flag = true)]
-    Export(Anything),
     #[command(hide = true, disable_help_flag = true)]
     Keys(Anything),
     #[command(hide = true, disable_help_flag = true)]
@@ -177,11 +177,14 @@ pub(crate) struct Search {
 
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// A .npy matrix of floats, an .fvecs file, or a .jsonl file of {"id", "vector", "metadata"}.
+    /// A .npy matrix of floats, an .fvecs file, a .jsonl file of {"id", "vector", "metadata"}, or a .hyperspace archive.
     pub(crate) file: PathBuf,
-    /// The collection to write to.
+    /// The collection to write to; of an archive with one collection, its name here [default: as in the archive].
     #[arg(long, value_name = "NAME")]
-    pub(crate) collection: String,
+    pub(crate) collection: Option<String>,
+    /// Write the points of an archive into collections that exist, too.
+    #[arg(long)]
+    pub(crate) merge: bool,
     /// Make the collection with this metric and the file's dimension when there is none.
     #[arg(long, value_parser = parse_metric)]
     pub(crate) metric: Option<Metric>,
@@ -207,6 +210,19 @@ pub(crate) struct Import {
     /// Where to remember how far the import came [default: beside the file].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Collections are read page by page while writes go on: a point that is there all the while is in \
+    the file once, one that is written or deleted meanwhile perhaps. `snapshot` copies one moment."
+)]
+pub(crate) struct Export {
+    /// The archive, such as notes.hyperspace; one that is there is replaced when the new one is complete.
+    pub(crate) file: PathBuf,
+    /// A collection; may be given several times [default: all of yours].
+    #[arg(long = "collection", value_name = "NAME")]
+    pub(crate) collections: Vec<String>,
 }
 
 /// What an acknowledged write survives.
@@ -373,13 +389,12 @@ mod tests {
 
     #[test]
     fn what_is_not_built_takes_any_arguments_and_stays_out_of_the_help() {
-        for line in ["export c --to x.npy", "keys list", "promote --help", "remove-follower f", "usage", "bench --n 5"]
-        {
+        for line in ["keys list", "promote --help", "remove-follower f", "usage", "bench --n 5"] {
             assert!(parse(line).is_ok(), "{line}");
         }
         let help = Arguments::command().render_long_help().to_string();
         let commands = help.split("Options:").next().unwrap();
-        for name in ["export", "keys", "promote", "remove-follower", "usage:", "bench"] {
+        for name in ["keys", "promote", "remove-follower", "usage:", "bench"] {
             assert!(!commands.contains(&format!("  {name}")), "the help promises {name}");
         }
         assert!(help.contains("Not built yet"));

@@ -7,6 +7,7 @@ mod admin;
 mod args;
 mod collections;
 mod connect;
+mod export;
 mod failure;
 mod import;
 mod output;
@@ -83,10 +84,10 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
         }
         Command::Search(search) => search::search(&Session::open(connection).await?, search, console).await,
         Command::Import(import) => import::import(connection, &import, console).await,
+        Command::Export(export) => export::export(&Session::open(connection).await?, &export, console).await,
         Command::Configure(configure) => admin::configure(&Session::open(connection).await?, configure, console).await,
         Command::Snapshot => admin::snapshot(&Session::open(connection).await?, console).await,
         Command::Vacuum { collection } => admin::vacuum(&Session::open(connection).await?, collection, console).await,
-        Command::Export(_) => not_built("export"),
         Command::Keys(_) => not_built("keys"),
         Command::Promote(_) => not_built("promote"),
         Command::RemoveFollower(_) => not_built("remove-follower"),

@@ -1,6 +1,7 @@
 //! Between what people write and what the wire carries.
 
 use bytes::Bytes;
+use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::metric::Metric;
 use hyperspace_core::types::PointId;
@@ -66,6 +67,48 @@ pub(crate) fn metric_of(config: &proto::CollectionConfig) -> Result<Metric> {
     }
 }
 
+/// A configuration on the wire.
+pub(crate) fn config_to_wire(config: &CollectionConfig) -> proto::CollectionConfig {
+    proto::CollectionConfig {
+        name: config.name.to_string(),
+        dimension: config.dimension as u64,
+        metric: metric_to_wire(config.metric).into(),
+        m: config.m.map(u64::from),
+        ef_construction: config.ef_construction.map(u64::from),
+        ef_search: config.ef_search.map(u64::from),
+        ..Default::default()
+    }
+}
+
+/// The configuration of a collection that the server described.
+///
+/// # Errors
+/// `Unsupported` as [`metric_of`]; `InvalidArgument` when a number is one that this version does not take.
+pub(crate) fn config_of(config: &proto::CollectionConfig) -> Result<CollectionConfig> {
+    // What is too large stays too large, for the check.
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let checked = CollectionConfig {
+        m: config.m.map(small),
+        ef_construction: config.ef_construction.map(small),
+        ef_search: config.ef_search.map(small),
+        ..CollectionConfig::new(&config.name, small(config.dimension) as usize, metric_of(config)?)?
+    };
+    checked.check()?;
+    Ok(checked)
+}
+
+/// The id of a point that a server sent.
+///
+/// # Errors
+/// `Internal` when there is none, `InvalidArgument` when it is none.
+pub(crate) fn id_of(id: Option<&proto::PointId>) -> Result<PointId> {
+    match id.and_then(|id| id.id.as_ref()) {
+        Some(Id::Number(number)) => Ok(PointId::Int(*number)),
+        Some(Id::Text(text)) => PointId::string(text),
+        None => Err(Error::internal("the server sent a point without an id")),
+    }
+}
+
 /// Rows of doubles.
 pub(crate) fn doubles(numbers: &[f64]) -> proto::Vectors {
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -110,6 +153,17 @@ mod tests {
             assert_eq!(parse_id(&shown).unwrap(), expected, "{text} is shown as {shown}");
         }
         assert!(parse_id("").is_err() && parse_id("\"\"").is_err(), "a string id is not empty");
+    }
+
+    #[test]
+    fn configurations_survive_the_wire_and_numbers_that_are_too_large_do_not() {
+        let plain = CollectionConfig::new("c", 4096, Metric::Cosine).unwrap();
+        let full = CollectionConfig { m: Some(64), ef_construction: Some(4096), ef_search: Some(1), ..plain.clone() };
+        for config in [plain, full] {
+            assert_eq!(config_of(&config_to_wire(&config)).unwrap(), config);
+            let wrong = proto::CollectionConfig { ef_search: Some(1 << 40), ..config_to_wire(&config) };
+            assert!(config_of(&wrong).is_err());
+        }
     }
 
     #[test]

@@ -303,7 +303,8 @@ impl Wanted {
 
     pub(super) fn point(self, point: collection::Point, budget: &Budget) -> Result<proto::Point> {
         let (metadata, vector) = self.parts(&point.id, || point.metadata, &point.vector, budget)?;
-        Ok(proto::Point { id: Some(id_to(&point.id)), vector, metadata })
+        let term = if self.vector { point.term } else { 0.0 };
+        Ok(proto::Point { id: Some(id_to(&point.id)), vector, metadata, term })
     }
 
     pub(super) fn hit(

@@ -7,6 +7,7 @@
 #![allow(clippy::type_complexity, reason = "tables of cases read best where they are used")]
 
 mod admin;
+mod archives;
 mod collections;
 mod commands;
 mod hostile;

@@ -6,11 +6,12 @@
 //! Memory holds a few batches, however large the file is. A point's id is fixed before it is sent (its own, or the row's
 //! number), so that whatever is sent twice is written once.
 
+mod archive;
 mod batches;
 mod fvecs;
 mod jsonl;
 mod npy;
-mod progress;
+pub(crate) mod progress;
 mod resume;
 mod send;
 pub(crate) mod source;
@@ -26,7 +27,7 @@ use tokio::task::spawn_blocking;
 
 use self::batches::{Batch, Collector, Shape};
 use self::jsonl::WithMetadata;
-use self::progress::{Indexing, Progress};
+use self::progress::{Progress, Spinner};
 use self::resume::{Checkpoint, Left, Task, Version};
 use self::send::Target;
 use self::source::{Row, Rows};
@@ -56,63 +57,110 @@ struct Done {
 
 /// Imports a file and says what was done.
 pub(crate) async fn import(connection: &Connection, arguments: &Import, console: &mut Console<'_>) -> Outcome<()> {
+    if arguments.file.extension().is_some_and(|ending| ending == archive::ENDING) {
+        return archive::import(connection, arguments, console).await;
+    }
+    let Some(name) = &arguments.collection else {
+        return Err(Failure::usage("--collection NAME is missing: only archives say where their points belong"));
+    };
     let rows = open(arguments)?;
     let session = Session::open(connection).await?;
-    let collection = collection(&session, arguments, rows.dimension()).await?;
+    let collection = collection(&session, name, arguments.metric, rows.dimension()).await?;
     let shape = shape(&*rows, &collection, arguments)?;
-    let task = task(&session, &collection, arguments)?;
-    let done = write(&session, rows, shape, task, arguments, console).await?;
+    let task = task(&session, std::slice::from_ref(&collection), arguments)?;
+    let done = write(&session, rows, shape, name, task, arguments, console).await?;
     // The rows are there even if waiting fails: that is said first.
-    let indexed = if arguments.wait { Some(wait(&session, &arguments.collection, console).await) } else { None };
+    let indexed = if arguments.wait { Some(wait_for(&session, &[name], console).await) } else { None };
     let indexing = indexed.as_ref().and_then(|outcome| outcome.as_ref().ok().copied());
-    console.answer(|| to_json(&done, indexing, &arguments.collection), || to_text(&done, indexing))?;
+    let report = || {
+        let mut report = to_json(&done, indexing);
+        report["collection"] = json!(name);
+        report
+    };
+    console.answer(report, || to_text(&done, indexing))?;
     indexed.transpose().map(drop)
 }
 
-/// Writes the rows that no earlier import has written, and remembers how far it came.
+/// Writes the rows that no earlier import has written.
 async fn write(
     session: &Session,
     mut rows: Box<dyn Rows>,
     shape: Shape,
+    collection: &str,
     task: Task,
     arguments: &Import,
     console: &mut Console<'_>,
 ) -> Outcome<Done> {
-    let name = arguments.file.display().to_string();
     let path = Checkpoint::path(&arguments.file, arguments.state_dir.as_deref());
-    let length = task.file.bytes;
     let first = first_row(&path, &task, arguments.restart, console);
-    rows.skip(first).map_err(|error| at(&name, &error))?;
-    let (mut checkpoint, failure) = Checkpoint::start(path, task, first);
-    warn(failure, console);
-
-    let mut progress = Progress::new(console, rows.position(), length);
-    let target = Target { collection: arguments.collection.clone(), durability: arguments.durability.into() };
-    let collector = Collector::new(shape, arguments.batch_bytes, first);
-    let (sender, batches) = mpsc::channel(READ_AHEAD);
-    let reader = spawn_blocking(move || read(&mut *rows, collector, &sender).map_err(|error| at(name, &error)));
-    let sent = send::send(session, target, batches, |batch| {
-        progress.add(&batch, console);
-        warn(checkpoint.acknowledge(batch.rows), console);
-    });
-    let outcome = sent.await.and(reader.await.expect("the reader does not panic"));
-    progress.end();
-    if let Err(error) = outcome {
-        warn(checkpoint.flush(), console);
-        if let Some(rows) = checkpoint.remembered() {
-            console.remark(&format!("{} rows are there; another import goes on behind them", count(rows)));
-        }
-        return Err(error.into());
-    }
-    if let Some(failure) = checkpoint.finish() {
-        console.remark(&format!("another import of this file will go on behind these rows: {failure}"));
-    }
-    Ok(Done { before: first, rows: progress.rows(), bytes: progress.bytes(), time: progress.elapsed() })
+    rows.skip(first).map_err(|error| at(arguments.file.display(), &error))?;
+    let mut transfer = Transfer::start(arguments, task, first, console);
+    let outcome = transfer.send(session, rows, shape, collection, first, console).await;
+    transfer.end(outcome, console)
 }
 
-fn to_json(done: &Done, indexing: Option<Duration>, collection: &str) -> Value {
+/// An import that is under way: what is remembered of it, and what a person sees.
+struct Transfer<'a> {
+    arguments: &'a Import,
+    first: u64,
+    checkpoint: Checkpoint,
+    progress: Progress,
+}
+
+impl<'a> Transfer<'a> {
+    /// Begins behind the first rows of the file, which are there already.
+    fn start(arguments: &'a Import, task: Task, first: u64, console: &mut Console<'_>) -> Self {
+        let path = Checkpoint::path(&arguments.file, arguments.state_dir.as_deref());
+        let progress = Progress::new(console, task.file.bytes);
+        let (checkpoint, failure) = Checkpoint::start(path, task, first);
+        warn(failure, console);
+        Self { arguments, first, checkpoint, progress }
+    }
+
+    /// Sends rows to a collection, of which the first one is number `first` of the file.
+    async fn send(
+        &mut self,
+        session: &Session,
+        mut rows: Box<dyn Rows>,
+        shape: Shape,
+        collection: &str,
+        first: u64,
+        console: &mut Console<'_>,
+    ) -> Result<()> {
+        let Self { arguments, checkpoint, progress, .. } = self;
+        let name = arguments.file.display().to_string();
+        let target = Target { collection: collection.to_string(), durability: arguments.durability.into() };
+        let collector = Collector::new(shape, arguments.batch_bytes, first);
+        progress.begin_at(rows.position());
+        let (sender, batches) = mpsc::channel(READ_AHEAD);
+        let reader = spawn_blocking(move || read(&mut *rows, collector, &sender).map_err(|error| at(name, &error)));
+        let sent = send::send(session, target, batches, |batch| {
+            progress.add(&batch, console);
+            warn(checkpoint.acknowledge(batch.rows), console);
+        });
+        sent.await.and(reader.await.expect("the reader does not panic"))
+    }
+
+    /// Forgets the import when it came to its end, and remembers it when it did not.
+    fn end(mut self, outcome: Result<()>, console: &mut Console<'_>) -> Outcome<Done> {
+        self.progress.end();
+        if let Err(error) = outcome {
+            warn(self.checkpoint.flush(), console);
+            if let Some(rows) = self.checkpoint.remembered() {
+                console.remark(&format!("{} rows are there; another import goes on behind them", count(rows)));
+            }
+            return Err(error.into());
+        }
+        if let Some(failure) = self.checkpoint.finish() {
+            console.remark(&format!("another import of this file will go on behind these rows: {failure}"));
+        }
+        let (rows, bytes, time) = (self.progress.rows(), self.progress.bytes(), self.progress.elapsed());
+        Ok(Done { before: self.first, rows, bytes, time })
+    }
+}
+
+fn to_json(done: &Done, indexing: Option<Duration>) -> Value {
     json!({
-        "collection": collection,
         "rows": done.rows,
         "rows_before": done.before,
         "seconds": done.time.as_secs_f64(),
@@ -139,9 +187,13 @@ fn open(arguments: &Import) -> Outcome<Box<dyn Rows>> {
     Ok(Box::new(WithMetadata::open(rows, metadata)?))
 }
 
-/// The collection to write to, made when there is none and `--metric` says how.
-async fn collection(session: &Session, arguments: &Import, dimension: usize) -> Outcome<proto::Collection> {
-    let name = &arguments.collection;
+/// The collection to write to, made when there is none and a metric says how.
+async fn collection(
+    session: &Session,
+    name: &str,
+    metric: Option<Metric>,
+    dimension: usize,
+) -> Outcome<proto::Collection> {
     let error = match collections::get(session, name).await {
         Ok(collection) => return Ok(collection),
         Err(status) => of_status(&status),
@@ -149,11 +201,11 @@ async fn collection(session: &Session, arguments: &Import, dimension: usize) -> 
     if error.kind() != ErrorKind::NotFound {
         return Err(error.into());
     }
-    let Some(metric) = arguments.metric else {
+    let Some(metric) = metric else {
         return Err(Error::not_found(format!("there is no collection `{name}`; --metric makes it")).into());
     };
     let config = proto::CollectionConfig {
-        name: name.clone(),
+        name: name.to_string(),
         dimension: dimension as u64,
         metric: wire::metric_to_wire(metric).into(),
         ..Default::default()
@@ -185,12 +237,14 @@ fn shape(rows: &dyn Rows, collection: &proto::Collection, arguments: &Import) ->
     })
 }
 
-fn task(session: &Session, collection: &proto::Collection, arguments: &Import) -> Result<Task> {
+fn task(session: &Session, collections: &[proto::Collection], arguments: &Import) -> Result<Task> {
+    let configs = collections.iter().map(collections::config).collect::<Result<Vec<_>>>()?;
+    let listed = |names: Vec<&str>| names.join(",");
     Ok(Task {
         server: session.server().to_string(),
         user_id: session.user_id().map(str::to_string),
-        collection: arguments.collection.clone(),
-        collection_id: collection.id.clone(),
+        collection: listed(configs.iter().map(|config| config.name.as_str()).collect()),
+        collection_id: listed(collections.iter().map(|collection| collection.id.as_str()).collect()),
         file: Version::of(&arguments.file)?,
         metadata: arguments.metadata.as_deref().map(Version::of).transpose()?,
         id_offset: arguments.id_offset,
@@ -236,19 +290,23 @@ fn read(rows: &mut dyn Rows, mut collector: Collector, batches: &mpsc::Sender<Ba
     collector.take().map_or(Ok(()), |batch| batches.blocking_send(batch).or(Ok(())))
 }
 
-/// Waits until the server has nothing to index in the collection, and says how long that took.
-async fn wait(session: &Session, collection: &str, console: &mut Console<'_>) -> Outcome<Duration> {
-    let mut indexing = Indexing::new(console);
+/// Waits until the server has nothing to index in the collections, and says how long that took.
+async fn wait_for(session: &Session, names: &[&str], console: &mut Console<'_>) -> Outcome<Duration> {
+    let mut spinner = Spinner::new(console);
     let request = proto::MonitorRequest { interval_ms: INDEXING_INTERVAL_MS, count: 0 };
     let mut stream = session.patient_admin().monitor(request).await?.into_inner();
     while let Some(stats) = stream.message().await? {
-        let found = stats.collections.into_iter().find(|found| found.name == collection);
-        let found =
-            found.ok_or_else(|| Error::not_found(format!("collection `{collection}` is not there any more")))?;
-        if !found.indexing {
-            return Ok(indexing.end());
+        let (mut is_indexing, mut pending) = (false, 0);
+        for name in names {
+            let found = stats.collections.iter().find(|found| found.name == *name);
+            let found = found.ok_or_else(|| Error::not_found(format!("collection `{name}` is not there any more")))?;
+            is_indexing |= found.indexing;
+            pending += found.pending;
         }
-        indexing.tell(found.pending, console);
+        if !is_indexing {
+            return Ok(spinner.end());
+        }
+        spinner.tell(|time| format!("indexing: {} points wait, {}", count(pending), duration(time)), console);
     }
     Err(Error::unavailable("the server ended the stream of its figures").into())
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::send::Acknowledged;
-use crate::cli::output::{Console, bytes, count, duration, rate};
+use crate::cli::output::{Console, bytes, count, rate};
 
 /// How often a line is written where there is no bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 const ROWS: &str = "{wide_bar} {percent:>3}%  {msg}  {binary_bytes} of {binary_total_bytes}  {eta} left";
-const INDEXING: &str = "{spinner} {msg}";
+const SPINNER: &str = "{spinner} {msg}";
 
 /// How far an import is.
 pub(super) struct Progress {
@@ -30,21 +30,28 @@ enum Form {
 }
 
 impl Progress {
-    /// Begins at `position` of a file of `length` bytes.
-    pub(super) fn new(console: &Console<'_>, position: u64, length: u64) -> Self {
+    /// Begins a file of `length` bytes.
+    pub(super) fn new(console: &Console<'_>, length: u64) -> Self {
         let form = if console.json {
             Form::Silent
         } else if console.terminals.err {
             let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
             bar.set_style(style(ROWS));
-            bar.set_position(position);
-            // Otherwise the rows of an earlier import would count as speed.
-            bar.reset_eta();
             Form::Bar(bar)
         } else {
             Form::Lines { last: Instant::now() }
         };
-        Self { form, start: Instant::now(), rows: 0, bytes: 0, position, length }
+        Self { form, start: Instant::now(), rows: 0, bytes: 0, position: 0, length }
+    }
+
+    /// Passes over what is not sent.
+    pub(super) fn begin_at(&mut self, position: u64) {
+        self.position = self.position.max(position);
+        if let Form::Bar(bar) = &self.form {
+            bar.set_position(self.position);
+            // Otherwise the rows of an earlier import would count as speed.
+            bar.reset_eta();
+        }
     }
 
     /// Counts a batch.
@@ -89,19 +96,19 @@ impl Progress {
     }
 }
 
-/// How far the server's indexing is.
-pub(super) struct Indexing {
+/// Work of which the end is not known: a spinner, or a line now and then.
+pub(crate) struct Spinner {
     form: Form,
     start: Instant,
 }
 
-impl Indexing {
-    pub(super) fn new(console: &Console<'_>) -> Self {
+impl Spinner {
+    pub(crate) fn new(console: &Console<'_>) -> Self {
         let form = if console.json {
             Form::Silent
         } else if console.terminals.err {
             let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            spinner.set_style(style(INDEXING));
+            spinner.set_style(style(SPINNER));
             Form::Bar(spinner)
         } else {
             Form::Lines { last: Instant::now() }
@@ -109,24 +116,23 @@ impl Indexing {
         Self { form, start: Instant::now() }
     }
 
-    /// Says how many points wait for a graph.
-    pub(super) fn tell(&mut self, pending: u64, console: &mut Console<'_>) {
-        let text = || format!("indexing: {} points wait, {}", count(pending), duration(self.start.elapsed()));
+    /// Says how far it is; the text is given the time since the beginning.
+    pub(crate) fn tell(&mut self, text: impl FnOnce(Duration) -> String, console: &mut Console<'_>) {
         match &mut self.form {
             Form::Bar(spinner) => {
-                spinner.set_message(text());
+                spinner.set_message(text(self.start.elapsed()));
                 spinner.tick();
             }
             Form::Lines { last } if last.elapsed() >= BETWEEN_LINES => {
                 *last = Instant::now();
-                console.remark(&text());
+                console.remark(&text(self.start.elapsed()));
             }
             Form::Lines { .. } | Form::Silent => {}
         }
     }
 
     /// Takes the spinner away and answers how long it took.
-    pub(super) fn end(&self) -> Duration {
+    pub(crate) fn end(&self) -> Duration {
         if let Form::Bar(spinner) = &self.form {
             spinner.finish_and_clear();
         }

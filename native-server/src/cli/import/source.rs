@@ -56,7 +56,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Rows>> {
         "fvecs" => |file| Ok(Box::new(Fvecs::open(file)?) as Box<dyn Rows>),
         "jsonl" => |file| Ok(Box::new(Jsonl::open(file)?) as Box<dyn Rows>),
         _ => {
-            let message = format!("{} ends in none of .npy, .fvecs, .jsonl", path.display());
+            let message = format!("{} ends in none of .npy, .fvecs, .jsonl, .hyperspace", path.display());
             return Err(Error::invalid_argument(message));
         }
     };

@@ -1,5 +1,6 @@
 //! The program as a whole, against a server in this process that keeps points in a map and fails on purpose.
 
+mod archive;
 mod commands;
 mod import;
 mod server;

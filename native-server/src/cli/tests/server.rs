@@ -278,7 +278,7 @@ impl Points for Shared {
         let stored = |id: proto::PointId| Some((id.clone(), collection.points.get(&shown(&id))?));
         let points = request.ids.into_iter().filter_map(stored).map(|(id, stored)| {
             let Rows::F32(vector) = &stored.vector else { panic!("these tests read floats") };
-            proto::Point { id: Some(id), vector: vector.to_vec(), metadata: String::new() }
+            proto::Point { id: Some(id), vector: vector.to_vec(), ..Default::default() }
         });
         Ok(Response::new(proto::GetResponse { points: points.collect() }))
     }
