@@ -140,6 +140,63 @@ test("indexing goes on in the background, is reported, and an exported collectio
   await rejects(other.importCollection("bad", image), "corrupted", /./);
 });
 
+test("a database is exported as a blob and imported as a whole", async (t) => {
+  const db = await open(t);
+  const notes = await db.collection("notes", { dimension: 16, metric: "cosine", efSearch: 77 });
+  const tree = await db.collection("tree", { dimension: 2, metric: "poincare" });
+  await db.collection("empty", { dimension: 3, metric: "dot" });
+  const vectors = numbers(5, 3000 * 16);
+  const ids = Array.from({ length: 3000 }, (_, i) => (i === 1 ? 2n ** 64n - 1n : i % 3 === 0 ? `ü ${i}` : i));
+  const metadata = ids.map((_, i) => ({
+    i,
+    big: 2n ** 60n,
+    negative: -(2n ** 63n),
+    deep: { list: [1, 2.5, null, "ü"] },
+  }));
+  await notes.upsert({ ids, vectors, metadata });
+  await notes.indexed();
+  await notes.delete(ids.slice(10, 20));
+  // So near the border that the rounded rows lie on it.
+  const near = [3, 6, 9, 12, 15].map((digits) => [1 - 10 ** -digits, 0]);
+  await tree.upsert(near.map((vector, id) => ({ id, vector })));
+
+  const exporting = db.export();
+  await notes.upsert([{ id: "later", vector: vectors.subarray(0, 16) }]);
+  const blob = await exporting;
+  assert.ok(blob instanceof Blob);
+
+  const other = await open(t);
+  const expected = [
+    { name: "empty", dimension: 3, metric: "dot", points: 0 },
+    { name: "notes", dimension: 16, metric: "cosine", points: 2990 },
+    { name: "tree", dimension: 2, metric: "poincare", points: 5 },
+  ];
+  assert.deepEqual(await other.import(blob), expected);
+  assert.deepEqual(await other.collections(), expected);
+  const [copy, twig] = [await other.collection("notes"), await other.collection("tree")];
+  assert.deepEqual(await copy.get(ids), await notes.get(ids));
+  assert.equal((await copy.stats()).efSearch, 77);
+  await copy.indexed();
+  assert.equal((await copy.stats()).indexed, 2990);
+  for (let i = 0; i < 50; i++) {
+    const query = { vector: vectors.subarray(i * 16, (i + 1) * 16), topK: 5, exact: true, filter: { i: { $gte: 0 } } };
+    assert.deepEqual(await copy.search(query), await notes.search(query));
+  }
+  const query = { vector: [0, 0], topK: 5 };
+  assert.deepEqual(await twig.search(query), await tree.search(query));
+
+  await rejects(other.import(blob), "already_exists", /`empty` exists/);
+  const third = await open(t);
+  await rejects(third.import(blob.slice(0, blob.size - 1)), "corrupted", /ends after/);
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  bytes[bytes.length >> 1] ^= 1;
+  await rejects(third.import(new Blob([bytes])), "corrupted", /checksum/);
+  await rejects(third.import(new Blob([])), "invalid_argument", /no archive/);
+  await rejects(third.import(bytes), "invalid_argument", /Blob/);
+  assert.deepEqual(await third.collections(), []);
+  await third.import(blob);
+});
+
 test("with indexing paused, searches and writes go on", async (t) => {
   const db = await open(t);
   const notes = await db.collection("notes", { dimension: 4, metric: "l2" });

@@ -165,7 +165,10 @@ export class EngineHost {
     export: () => this.#export(),
     import: async ({ archive }) => {
       let at = 0;
-      const next = (wanted: number) => archive.slice(at, (at += wanted)).arrayBuffer();
+      const next = (wanted: number) => {
+        at += wanted;
+        return archive.slice(at - wanted, at).arrayBuffer();
+      };
       const made = (await this.#open.readArchive(next)) as Calls["import"][1];
       this.#work();
       return made;

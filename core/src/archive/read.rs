@@ -40,8 +40,8 @@ enum Next {
 /// A part of an archive.
 #[derive(Debug)]
 pub enum Block {
-    /// A collection. All of them come before the first point.
-    Collection(CollectionConfig),
+    /// A collection, the last one of [`ArchiveReader::collections`]. All of them come before the first point.
+    Collection,
     /// Points of the first collection that is not done.
     Points(Points),
     /// The collection has so many points, all of which were told.
@@ -151,13 +151,13 @@ impl ArchiveReader {
         Ok(())
     }
 
-    fn block(&self, prefix: Prefix, payload: &[u8]) -> Result<Block> {
+    fn block(&mut self, prefix: Prefix, payload: &[u8]) -> Result<Block> {
         let Frame { number, kind, body } = Frame::open(prefix, payload, "it")?;
         if number != self.progress.blocks {
             return Err(Error::corrupted(format!("number {number} stands here")));
         }
         match kind {
-            KIND_COLLECTION => self.collection(body).map(Block::Collection),
+            KIND_COLLECTION => self.collection(body).map(|()| Block::Collection),
             KIND_WRITES => self.points(body).map(Block::Points),
             KIND_DONE => self.done(body).map(Block::Done),
             KIND_END => self.end(body).map(|()| Block::End),
@@ -170,7 +170,7 @@ impl ArchiveReader {
         self.progress.pass(prefix.crc);
         self.next = Next::Prefix;
         match &block {
-            Block::Collection(config) => self.collections.push(config.clone()),
+            Block::Collection => {}
             Block::Points(points) => self.progress.points += points.ids.len() as u64,
             Block::Done(_) => (self.progress.done, self.progress.points) = (self.progress.done + 1, 0),
             Block::End => {
@@ -181,28 +181,21 @@ impl ArchiveReader {
         Some(block)
     }
 
-    fn collection(&self, mut body: Reader<'_>) -> Result<CollectionConfig> {
+    fn collection(&mut self, mut body: Reader<'_>) -> Result<()> {
         let manifest = Manifest::decode(body.bytes(body.remaining(), "a manifest")?)?;
         let config = CollectionConfig::from_manifest(&manifest)?;
-        if !manifest.segments.is_empty() || manifest.sealed_through != 0 {
-            return Err(Error::corrupted(format!(
-                "the manifest of collection `{}` is of one with segments",
-                config.name
-            )));
+        let rises = self.collections.last().is_none_or(|last| last.name < config.name);
+        if !rises || self.progress.done > 0 || self.progress.points > 0 {
+            return Err(Error::corrupted(format!("collection `{}` stands in the wrong place", config.name)));
         }
-        if self.progress.done > 0 || self.progress.points > 0 {
-            return Err(Error::corrupted(format!("collection `{}` stands behind points", config.name)));
-        }
-        if let Some(last) = self.collections.last().filter(|last| last.name >= config.name) {
-            return Err(Error::corrupted(format!("collection `{}` stands behind `{}`", config.name, last.name)));
-        }
-        Ok(config)
+        self.collections.push(config);
+        Ok(())
     }
 
     /// The collection whose points are told of, or are about to be.
     fn present(&self) -> Result<&CollectionConfig> {
         let present = self.collections.get(self.progress.done);
-        present.ok_or_else(|| Error::corrupted(format!("all {} collections are done", self.collections.len())))
+        present.ok_or_else(|| Error::corrupted("all collections are done"))
     }
 
     fn points(&self, body: Reader<'_>) -> Result<Points> {
@@ -211,10 +204,8 @@ impl ArchiveReader {
         let writes = WriteBatch::decode(body)?;
         if writes.dimension != dimension || writes.has_terms() != metric.has_terms() || writes.is_empty() {
             return Err(Error::corrupted(format!(
-                "{} points of {} dimensions are none of collection `{}` of {dimension} under {metric}",
-                writes.len(),
-                writes.dimension,
-                config.name
+                "points of {} dimensions in collection `{}` of {dimension}",
+                writes.dimension, config.name
             )));
         }
         let mut points = Points::default();
@@ -247,12 +238,9 @@ impl ArchiveReader {
     fn end(&self, mut body: Reader<'_>) -> Result<()> {
         let digest = body.u32("a digest")?;
         body.finish("a digest")?;
-        let (done, all) = (self.progress.done, self.collections.len());
-        if (done, digest) != (all, self.progress.digest) {
+        if self.progress.done != self.collections.len() || digest != self.progress.digest {
             let found = self.progress.digest;
-            return Err(Error::corrupted(format!(
-                "the end of {all} collections with digest {digest:08x} stands behind {done} with {found:08x}"
-            )));
+            return Err(Error::corrupted(format!("the archive's digest is {found:08x}, its end says {digest:08x}")));
         }
         Ok(())
     }

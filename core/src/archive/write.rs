@@ -48,7 +48,7 @@ impl ArchiveWriter {
     pub fn put(&mut self, id: &PointId, row: &[f32], term: f32, metadata: &[u8]) {
         let config = self.collection().expect("no point is written behind the last collection");
         let (dimension, has_terms) = (config.dimension, config.metric.has_terms());
-        assert_eq!(row.len(), dimension, "a point has the dimension of its collection");
+        assert!(row.len() == dimension, "a point has the dimension of its collection");
         let full = self.open.as_ref().is_some_and(|open| {
             let bytes = open.bytes() + longest_entry(dimension, metadata.len());
             open.entries() == MAX_BATCH || bytes > MAX_BLOCK_BYTES

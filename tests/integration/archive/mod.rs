@@ -30,7 +30,7 @@ pub(crate) fn read(archive: &[u8]) -> Result<Read> {
         let (bytes, behind) = rest.split_at(reader.wanted().min(rest.len()));
         rest = behind;
         match reader.take(bytes)? {
-            Some(Block::Collection(config)) => read.collections.push(config),
+            Some(Block::Collection) => read.collections = reader.collections().to_vec(),
             Some(Block::Points(points)) => open.push(points),
             Some(Block::Done(points)) => {
                 assert_eq!(points, open.iter().map(|points| points.ids.len() as u64).sum::<u64>());

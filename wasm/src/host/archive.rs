@@ -129,20 +129,19 @@ impl<K: Kv> Database<K> {
         let mut done = 0;
         loop {
             let block = reader.take(&next(reader.wanted()).await?)?;
-            match &block {
-                Some(Block::Collection(config)) => self.check_new(config)?,
-                // The last collection was told of.
-                Some(_) if import.collections.is_empty() => self.begin_import(import, reader.collections()).await?,
-                _ => {}
+            let told = reader.collections();
+            if matches!(block, Some(Block::Points(_) | Block::Done(_))) && import.collections.is_empty() {
+                self.begin_import(import, told).await?;
             }
             match block {
+                Some(Block::Collection) => told.last().map_or(Ok(()), |config| self.check_new(config))?,
                 Some(Block::Points(points)) => {
                     let collection = &import.collections[done];
                     self.upsert(collection, &points.as_batch(), Some(Durability::Relaxed), None).await?;
                 }
                 Some(Block::Done(_)) => done += 1,
                 Some(Block::End) => return self.finish_import(import).await,
-                Some(Block::Collection(_)) | None => {}
+                None => {}
             }
         }
     }

@@ -96,7 +96,7 @@ fn survey(path: &Path) -> Result<Vec<Part>> {
     loop {
         match blocks.next()? {
             // The first part begins behind the last collection.
-            Block::Collection(_) => before = blocks.reader.clone(),
+            Block::Collection => before = blocks.reader.clone(),
             Block::Points(_) => {}
             Block::Done(points) => {
                 let config = blocks.reader.collections()[parts.len()].clone();
