@@ -55,6 +55,7 @@ fn to_json(stats: &proto::Stats) -> Value {
         "log_bytes": stats.log_bytes,
         "log_syncs": stats.log_syncs,
         "log_records": stats.log_records,
+        "reopenings": stats.reopenings,
         "collections": stats.collections.iter().map(collection_to_json).collect::<Vec<_>>(),
     })
 }
@@ -105,6 +106,9 @@ fn to_text(stats: &proto::Stats, server: &str) -> String {
             count(stats.log_syncs)
         ),
     ];
+    if stats.reopenings > 0 {
+        lines.push(format!("opened again after a failure: {} times", count(stats.reopenings)));
+    }
     if !stats.writable {
         lines.push(format!("WRITES ARE REFUSED: {}", stats.reason));
     }

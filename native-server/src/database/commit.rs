@@ -53,7 +53,7 @@ impl Ticket {
     ///
     /// # Errors
     /// `LimitExceeded` when the disk is full, `NotFound` when the collection was deleted meanwhile: nothing was written.
-    /// After `Unavailable` and `Closed` the write may be there or not.
+    /// After `Unavailable` the write may be there or not.
     pub async fn wait(self) -> Result<Written> {
         let mut written = self.written;
         for answer in self.awaited {
@@ -76,7 +76,7 @@ impl Ticket {
 }
 
 fn gone() -> Error {
-    Error::closed("the database was closed before the write was answered")
+    Error::unavailable("the database ended before the write was answered: it may be there or not")
 }
 
 /// Prepared writes of all collections.
@@ -93,7 +93,8 @@ struct QueueState {
     waiting: VecDeque<Waiting>,
     /// A group has failed, and what was prepared behind it is being given up.
     failing: bool,
-    stopped: bool,
+    /// Why nothing more is taken.
+    stopped: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -144,12 +145,12 @@ impl Queue {
     /// Queues a write; the caller holds the lock of the collection's writer, so that the queue has its writes in order.
     ///
     /// # Errors
-    /// `Unavailable` or `Closed`; then the caller gives up what it prepared before it lets go of the lock.
+    /// `Unavailable`, or why the queue was stopped; then the caller gives up what it prepared before it lets go of the lock.
     pub(super) fn push(&self, collection: &Arc<OpenCollection>, prepared: Prepared, strict: bool) -> Result<Ticket> {
         let (answer, awaited) = oneshot::channel();
         let mut state = held(&self.state);
-        if state.stopped {
-            return Err(Error::closed("the database is closed"));
+        if let Some(error) = &state.stopped {
+            return Err(error.clone());
         }
         if state.failing {
             return Err(Error::unavailable("the write before this one failed: try again"));
@@ -160,9 +161,9 @@ impl Queue {
         Ok(Ticket { written: Written::default(), awaited: vec![awaited] })
     }
 
-    /// Ends the log's thread once the queue is empty.
-    pub(super) fn stop(&self) {
-        held(&self.state).stopped = true;
+    /// Refuses everything from now on with this error, and ends the log's thread once the queue is empty.
+    pub(super) fn stop(&self, error: Error) {
+        held(&self.state).stopped = Some(error);
         self.arrived.notify_all();
     }
 
@@ -170,7 +171,7 @@ impl Queue {
     fn next_group(&self) -> Option<Vec<Waiting>> {
         let mut state = held(&self.state);
         while state.waiting.is_empty() {
-            if state.stopped {
+            if state.stopped.is_some() {
                 return None;
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -196,10 +197,12 @@ impl Queue {
     }
 
     /// Refuses everything from now on, and lets those who wait know.
-    fn give_up(&self) {
+    fn give_up(&self, error: Error) {
         let mut state = held(&self.state);
-        state.stopped = true;
-        state.waiting.clear();
+        for waiting in state.waiting.drain(..) {
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+        state.stopped = Some(error);
     }
 }
 
@@ -212,8 +215,9 @@ pub(super) fn start(database: &Arc<Database>) -> Result<JoinHandle<()>> {
             let Some(database) = database.upgrade() else { return };
             if catch_unwind(AssertUnwindSafe(|| database.commit(group))).is_err() {
                 // How far it got is not known; what is on the device is read when the database is opened again.
-                database.become_read_only(&Error::internal("a bug: the log's thread panicked"));
-                queue.give_up();
+                let error = Error::unavailable("a bug: the log's thread panicked");
+                database.become_read_only(&error);
+                queue.give_up(error);
                 database.open_collections().iter().for_each(|collection| collection.tell());
                 return;
             }

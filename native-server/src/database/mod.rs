@@ -6,13 +6,14 @@
 //!
 //! Invariants: a record is in the log, as durable as asked, before it is visible or acknowledged; a log file goes only
 //! when manifests that cover its records are durable; what cannot be known after a failure (a sync, the rename of a
-//! manifest) makes the database read-only until it is opened again.
+//! manifest) makes the database read-only until it is opened again, which [`Keeper`] does while the process lives.
 
 pub mod check;
 mod collection;
 mod commit;
 mod environment;
 mod jobs;
+mod keeper;
 mod manage;
 mod options;
 mod recover;
@@ -29,6 +30,7 @@ use std::time::Instant;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::types::{SpaceId, Tenant};
+use tokio::sync::Notify;
 
 use crate::disk::{DirectoryLock, Disk, LocalDisk};
 use crate::store::catalog::Catalog;
@@ -39,6 +41,7 @@ pub use collection::OpenCollection;
 pub use commit::Ticket;
 pub use environment::{Environment, Workers};
 pub use hyperspace_core::collection::Tuning;
+pub use keeper::Keeper;
 pub use options::{
     CollectionStats, DatabaseOptions, DatabaseStats, SnapshotReport, State, VacuumReport, Which, Written,
 };
@@ -70,6 +73,10 @@ pub struct Database {
     committing: Mutex<()>,
     due: Arc<Due>,
     state: Mutex<State>,
+    /// Signalled when the database has failed.
+    failure: Notify,
+    /// It was opened read-only because of damage, which opening it again would find again.
+    is_damaged: bool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DirectoryLock>>,
     /// Bytes of the log, for writers that look whether there is room.
@@ -121,6 +128,18 @@ impl Database {
         held(&self.state).clone()
     }
 
+    /// Whether it accepts no writes and may when it is opened again: something failed, or the disk was full at the start.
+    pub fn has_failed(&self) -> bool {
+        matches!(*held(&self.state), State::ReadOnly(_)) && !self.is_damaged
+    }
+
+    /// Waits until [`Database::has_failed`]. One waits at a time.
+    pub(super) async fn failed(&self) {
+        while !self.has_failed() {
+            self.failure.notified().await;
+        }
+    }
+
     /// A collection by name.
     ///
     /// # Errors
@@ -165,15 +184,7 @@ impl Database {
     /// What the disk says; it is closed all the same.
     pub fn close(&self) -> Result<()> {
         let before = std::mem::replace(&mut *held(&self.state), State::Closed);
-        self.due.stop();
-        self.queue.stop();
-        self.open_collections().iter().for_each(|collection| collection.tell());
-        let threads = std::mem::take(&mut *held(&self.threads));
-        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-        while self.commit_next() {}
-        // Callers who are changing files finish first, and those who come later see that it is closed.
-        let _layout = write(&self.layout);
-        let _catalog = held(&self.catalog);
+        let panicked = self.retire(&Error::closed("the database is closed"));
         let closed = match held(&self.log).as_mut() {
             Some(log) if before == State::Ready => log.close(),
             _ => Ok(()),
@@ -215,6 +226,21 @@ impl Database {
         self.environment.clock.now_ms()
     }
 
+    /// Answers the writes that are queued and refuses those that come with this error; stops all threads and says how many
+    /// had panicked. The state says already that nothing is to be written: from here on nothing is.
+    fn retire(&self, refusal: &Error) -> usize {
+        self.due.stop();
+        self.queue.stop(refusal.clone());
+        self.open_collections().iter().for_each(|collection| collection.tell());
+        let threads = std::mem::take(&mut *held(&self.threads));
+        let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        while self.commit_next() {}
+        // Callers who are changing files finish first, and those who come later look at the state.
+        drop(write(&self.layout));
+        drop(held(&self.catalog));
+        panicked
+    }
+
     /// Works with the log; once it is broken, nothing more is written.
     fn with_log<T>(&self, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
         let mut log = held(&self.log);
@@ -248,6 +274,7 @@ impl Database {
             tracing::error!(reason = reason.message(), "the database is read-only until it is opened again");
             *state = State::ReadOnly(reason.message().to_owned());
             drop(state);
+            self.failure.notify_one();
             // Who waits for room, or for a write, waits in vain.
             self.open_collections().iter().for_each(|collection| collection.tell());
         }
@@ -297,7 +324,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // Threads hold no reference that keeps the database: they end when they see that it is gone.
         self.due.stop();
-        self.queue.stop();
+        self.queue.stop(Error::closed("the database is gone"));
     }
 }
 

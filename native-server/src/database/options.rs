@@ -141,6 +141,16 @@ pub struct DatabaseStats {
     pub log_records: u64,
 }
 
+impl DatabaseStats {
+    /// Adds what was counted before; sizes are those of the present.
+    pub(super) const fn count_also(&mut self, earlier: &Self) {
+        self.points_written += earlier.points_written;
+        self.points_deleted += earlier.points_deleted;
+        self.log_syncs += earlier.log_syncs;
+        self.log_records += earlier.log_records;
+    }
+}
+
 /// Figures of one collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CollectionStats {

@@ -10,6 +10,7 @@ use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
+use tokio::sync::Notify;
 
 use super::collection::OpenCollection;
 use super::options::{DatabaseOptions, State};
@@ -54,6 +55,7 @@ impl Database {
             None => sweep(&**disk, &catalog, &spaces)
                 .and_then(|()| Log::start(Arc::clone(disk), catalog.database, replayed, options.bytes_of_log_file())),
         };
+        let is_damaged = matches!(&started, Err(error) if error.kind() == ErrorKind::Corrupted);
         let (log, state) = match started {
             Ok(log) => (Some(log), State::Ready),
             // What is there can be searched all the same.
@@ -80,6 +82,8 @@ impl Database {
             committing: Mutex::default(),
             due: Arc::default(),
             state: Mutex::new(state),
+            failure: Notify::new(),
+            is_damaged,
             threads: Mutex::default(),
             lock: Mutex::default(),
             points_written: AtomicU64::new(0),

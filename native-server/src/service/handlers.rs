@@ -13,7 +13,7 @@ use super::convert::name_from;
 use super::latency::Latencies;
 use super::status::status;
 use super::work::{Workers, block};
-use crate::database::{Database, OpenCollection, Ticket, Written};
+use crate::database::{Database, Keeper, OpenCollection, Ticket, Written};
 
 /// Streams of figures at once.
 const MOST_WATCHERS: usize = 16;
@@ -24,7 +24,7 @@ pub(super) type Answer<T> = std::result::Result<Response<T>, Status>;
 /// Everything that requests are handled with.
 #[derive(Clone)]
 pub(super) struct Handlers {
-    pub(super) database: Arc<Database>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) workers: Workers,
     pub(super) latencies: Arc<Latencies>,
     pub(super) watchers: Arc<Semaphore>,
@@ -35,6 +35,7 @@ pub(super) struct Handlers {
 
 /// A request on its way to be handled, with whose it is.
 pub(super) struct Call<M> {
+    /// The one that was served when the request came.
     pub(super) database: Arc<Database>,
     pub(super) tenant: Tenant,
     pub(super) message: M,
@@ -50,9 +51,9 @@ impl<M> Call<M> {
 }
 
 impl Handlers {
-    pub(super) fn new(database: Arc<Database>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(keeper: Arc<Keeper>, stopping: watch::Receiver<bool>) -> Self {
         Self {
-            database,
+            keeper,
             workers: Workers::new(),
             latencies: Arc::default(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
@@ -65,7 +66,7 @@ impl Handlers {
         let (_, extensions, message) = request.into_parts();
         let tenant = extensions.get::<Tenant>().cloned();
         let tenant = tenant.ok_or_else(|| Error::internal("a bug: a request came here without a tenant"))?;
-        Ok(Call { database: Arc::clone(&self.database), tenant, message, held: extensions })
+        Ok(Call { database: self.keeper.database(), tenant, message, held: extensions })
     }
 
     /// Answers with what the work returns, which may wait for the disk.
@@ -114,24 +115,21 @@ impl Handlers {
 mod tests {
     use super::*;
 
-    use std::io;
-    use std::path::{Path, PathBuf};
     use std::sync::{Condvar, Mutex};
 
     use hyperspace_core::collection::CollectionConfig;
     use hyperspace_core::metric::Metric;
-    use hyperspace_core::segment::SegmentBytes;
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel};
     use tokio::sync::oneshot;
 
     use crate::database::DatabaseOptions;
-    use crate::disk::{Disk, Entry, File, LocalDisk};
+    use crate::disk::{Disk, LocalDisk};
     use crate::proto::points_server::Points as _;
     use crate::proto::vectors::Rows;
     use crate::proto::{UpsertRequest, UpsertResponse, Vectors};
+    use crate::service::testing::HookedDisk;
 
     /// Where syncs wait while it is shut; each of them tells that it has come.
-    #[derive(Debug)]
     struct Gate {
         is_shut: Mutex<bool>,
         opened: Condvar,
@@ -148,75 +146,12 @@ mod tests {
             *self.is_shut.lock().unwrap() = shut;
             self.opened.notify_all();
         }
-    }
 
-    #[derive(Debug)]
-    struct GatedDisk(LocalDisk, Arc<Gate>);
-
-    #[derive(Debug)]
-    struct GatedFile(Box<dyn File>, Arc<Gate>);
-
-    impl File for GatedFile {
-        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-            self.0.append(bytes)
-        }
-
-        fn take_back(&mut self, len: u64) -> io::Result<()> {
-            self.0.take_back(len)
-        }
-
-        fn sync(&mut self) -> io::Result<()> {
-            let is_shut = self.1.is_shut.lock().unwrap();
+        fn pass(&self) {
+            let is_shut = self.is_shut.lock().unwrap();
             // Nobody listens any more when the test is over.
-            let _ = self.1.come.send(());
-            drop(self.1.opened.wait_while(is_shut, |is_shut| *is_shut).unwrap());
-            self.0.sync()
-        }
-    }
-
-    impl Disk for GatedDisk {
-        fn create(&self, file: &Path) -> io::Result<Box<dyn File>> {
-            Ok(Box::new(GatedFile(self.0.create(file)?, Arc::clone(&self.1))))
-        }
-
-        fn location(&self, path: &Path) -> PathBuf {
-            self.0.location(path)
-        }
-
-        fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
-            self.0.list(directory)
-        }
-
-        fn create_directory(&self, directory: &Path) -> io::Result<()> {
-            self.0.create_directory(directory)
-        }
-
-        fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
-            self.0.read(file)
-        }
-
-        fn map(&self, file: &Path) -> io::Result<SegmentBytes> {
-            self.0.map(file)
-        }
-
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-
-        fn link(&self, file: &Path, second: &Path) -> io::Result<()> {
-            self.0.link(file, second)
-        }
-
-        fn remove(&self, file: &Path) -> io::Result<()> {
-            self.0.remove(file)
-        }
-
-        fn remove_directory(&self, directory: &Path) -> io::Result<()> {
-            self.0.remove_directory(directory)
-        }
-
-        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-            self.0.sync_directory(directory)
+            let _ = self.come.send(());
+            drop(self.opened.wait_while(is_shut, |is_shut| *is_shut).unwrap());
         }
     }
 
@@ -235,13 +170,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (disk, _lock) = LocalDisk::open(folder.path()).unwrap();
         let (gate, mut comes) = Gate::new();
-        let disk = GatedDisk(disk, Arc::clone(&gate));
-        let disk: Arc<dyn Disk> = Arc::new(disk);
-        let database = Database::open_on(disk, DatabaseOptions::default()).unwrap();
+        let passing = Arc::clone(&gate);
+        let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(disk, move |_| {
+            passing.pass();
+            Ok(())
+        }));
+        let keeper = Arc::new(Keeper::open_on(disk, DatabaseOptions::default()).unwrap());
         let config = CollectionConfig::new("c", 1, Metric::L2).unwrap();
-        database.create(&Tenant::local(), config).unwrap();
+        keeper.database().create(&Tenant::local(), config).unwrap();
         let (_stop, stopping) = watch::channel(false);
-        let handlers = Handlers::new(Arc::clone(&database), stopping);
+        let handlers = Handlers::new(Arc::clone(&keeper), stopping);
 
         // The first write syncs more than the log.
         upsert(handlers.clone(), oneshot::channel().0).await.unwrap();
@@ -256,6 +194,6 @@ mod tests {
         assert_eq!(is_free.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is not written yet");
         gate.shut(false);
         assert!(is_free.await.is_err(), "the place is given back, and nothing is ever sent");
-        tokio::task::spawn_blocking(move || database.close()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || keeper.close()).await.unwrap().unwrap();
     }
 }

@@ -11,7 +11,7 @@ use tonic_health::server::HealthReporter;
 
 use super::router::SERVICES;
 use super::until;
-use crate::database::{Database, State};
+use crate::database::{Keeper, State};
 
 /// How often health follows the state of the database.
 const PULSE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(super) async fn report(health: &HealthReporter, state: &State) {
 pub(super) async fn follow(
     mut health: HealthReporter,
     mut reported: State,
-    database: Arc<Database>,
+    keeper: Arc<Keeper>,
     stopping: watch::Receiver<bool>,
 ) {
     let mut stopping = pin!(until(stopping));
@@ -42,7 +42,7 @@ pub(super) async fn follow(
             () = &mut stopping => break,
             _ = pulse.tick() => {}
         }
-        let state = database.state();
+        let state = keeper.database().state();
         // Watchers are told of changes only.
         if state != reported {
             report(&health, &state).await;

@@ -28,7 +28,7 @@ pub(super) fn routes(handlers: Handlers, settings: &Settings) -> Router {
 
 /// 200 when writes are accepted; otherwise 503 and why not.
 async fn ready(State(handlers): State<Handlers>) -> Response {
-    let state = handlers.database.state();
+    let state = handlers.keeper.database().state();
     let reason = if *handlers.stopping.borrow() { Some("the server is stopping") } else { reason(&state) };
     match reason {
         None => "ready\n".into_response(),

@@ -22,7 +22,7 @@ const BUCKETS: [f64; 14] =
 
 /// Writes the figures down.
 pub(super) fn text(figures: Figures) -> Result<String> {
-    let Figures { state, database, searches, resident_bytes } = figures;
+    let Figures { state, reopenings, database, searches, resident_bytes } = figures;
     let mut registry = Registry::with_prefix("hyperspace");
     registry.register("build", "What runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     registry.register("writable", "Whether writes are accepted", ConstGauge::new(u64::from(state == State::Ready)));
@@ -31,6 +31,7 @@ pub(super) fn text(figures: Figures) -> Result<String> {
         ("points_deleted", "Points deleted since the start", database.points_deleted),
         ("log_syncs", "How often the log was made durable", database.log_syncs),
         ("log_records", "Writes that this covered", database.log_records),
+        ("reopenings", "How often the database was opened again after a failure", reopenings),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -88,12 +89,14 @@ mod tests {
             searches.saturating_record(micros);
         }
         let database = DatabaseStats { points_written: 7, disk_bytes: 1_000, ..DatabaseStats::default() };
-        let figures = Figures { state: State::ReadOnly("full".into()), database, searches, resident_bytes: 5 };
+        let state = State::ReadOnly("full".into());
+        let figures = Figures { state, reopenings: 3, database, searches, resident_bytes: 5 };
         let text = text(figures).unwrap();
         let lines = [
             concat!("hyperspace_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "hyperspace_writable 0",
             "hyperspace_points_written_total 7",
+            "hyperspace_reopenings_total 3",
             "hyperspace_disk_bytes 1000",
             "hyperspace_resident_bytes 5",
             "# TYPE hyperspace_search_seconds histogram",

@@ -17,11 +17,14 @@ mod limits;
 mod metrics;
 mod monitor;
 mod points;
+mod reopen;
 mod router;
 mod scroll;
 mod search;
 mod status;
 mod tenant;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod unbuilt;
@@ -31,7 +34,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyperspace_core::error::{Error, Result};
 use tokio::net::TcpListener;
@@ -42,7 +45,7 @@ use tonic::transport::Server as Transport;
 use tonic_health::server::health_reporter;
 use tracing::{info, warn};
 
-use crate::database::Database;
+use crate::database::Keeper;
 use crate::settings::Settings;
 use handlers::Handlers;
 use work::block;
@@ -59,7 +62,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A server that has its port and its database, and answers once [`Server::serve`] is called.
 pub struct Server {
     listener: TcpListener,
-    database: Arc<Database>,
+    keeper: Arc<Keeper>,
     settings: Settings,
 }
 
@@ -67,14 +70,16 @@ impl Server {
     /// Takes the port and opens the database.
     ///
     /// # Errors
-    /// `Unavailable` when the port cannot be had; those of [`Database::open`].
+    /// `Unavailable` when the port cannot be had; those of [`Keeper::open`].
     pub async fn open(settings: Settings) -> Result<Self> {
         let listener = TcpListener::bind(settings.listen).await;
         let listener =
             listener.map_err(|error| Error::unavailable(format!("cannot listen on {}: {error}", settings.listen)))?;
         let (folder, options) = (settings.data_dir.clone(), settings.database_options());
-        let database = block(move || Database::open(&folder, options)).await?;
-        Ok(Self { listener, database, settings })
+        let since = Instant::now();
+        let keeper = block(move || Keeper::open(&folder, options)).await?;
+        info!("the database was opened in {} ms", since.elapsed().as_millis());
+        Ok(Self { listener, keeper: Arc::new(keeper), settings })
     }
 
     /// The address that it listens on; tells which port was taken for port 0.
@@ -85,16 +90,17 @@ impl Server {
     /// Answers until `stop` is done; then finishes what is under way, for a while, and closes the database.
     ///
     /// # Errors
-    /// `Internal` when the transport fails, and those of [`Database::close`].
+    /// `Internal` when the transport fails, and those of [`Keeper::close`].
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { listener, database, settings } = self;
+        let Self { listener, keeper, settings } = self;
         let (stopping, is_stopping) = watch::channel(false);
         let (reporter, health_server) = health_reporter();
-        let handlers = Handlers::new(Arc::clone(&database), is_stopping.clone());
+        let handlers = Handlers::new(Arc::clone(&keeper), is_stopping.clone());
         let routes = router::router(handlers, health_server, &settings)?;
-        let state = database.state();
+        let state = keeper.database().state();
         health::report(&reporter, &state).await;
-        let pulse = tokio::spawn(health::follow(reporter, state, Arc::clone(&database), is_stopping.clone()));
+        let pulse = tokio::spawn(health::follow(reporter, state, Arc::clone(&keeper), is_stopping.clone()));
+        let reopening = tokio::spawn(reopen::follow(Arc::clone(&keeper), is_stopping.clone()));
         let transport = Transport::builder()
             .accept_http1(true)
             .max_concurrent_streams(MOST_STREAMS)
@@ -117,7 +123,8 @@ impl Server {
         };
         stopping.send_replace(true);
         let _ = pulse.await;
-        block(move || database.close()).await?;
+        let _ = reopening.await;
+        block(move || keeper.close()).await?;
         outcome.map_err(|error| Error::internal(format!("the transport failed: {error}")))
     }
 }

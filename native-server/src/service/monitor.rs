@@ -86,6 +86,7 @@ fn milliseconds(searches: &Histogram<u64>, quantile: f64) -> f64 {
 /// Figures that belong to nobody in particular.
 pub(super) struct Figures {
     pub(super) state: State,
+    pub(super) reopenings: u64,
     pub(super) database: DatabaseStats,
     pub(super) searches: Histogram<u64>,
     pub(super) resident_bytes: u64,
@@ -95,8 +96,9 @@ impl Figures {
     /// Reads them now; may wait for the disk.
     pub(super) fn read(handlers: &Handlers) -> Self {
         Self {
-            state: handlers.database.state(),
-            database: handlers.database.stats(),
+            state: handlers.keeper.database().state(),
+            reopenings: handlers.keeper.reopenings(),
+            database: handlers.keeper.stats(),
             searches: handlers.latencies.until_now(),
             resident_bytes: resident_bytes().unwrap_or(0),
         }
@@ -161,7 +163,7 @@ async fn watch(
         }
         let (of, tenant) = (handlers.clone(), tenant.clone());
         let read = block(move || {
-            let collections = of.database.collections(&tenant);
+            let collections = of.keeper.database().collections(&tenant);
             Ok((Figures::read(&of), collections.iter().map(|c| describe(c)).collect::<Vec<_>>()))
         });
         let message = read.await.map(|(figures, collections)| stats(&mut window, figures, collections));
@@ -172,7 +174,7 @@ async fn watch(
 }
 
 fn stats(window: &mut Window, figures: Figures, collections: Vec<CollectionStats>) -> Stats {
-    let Figures { state, database, searches, resident_bytes } = figures;
+    let Figures { state, reopenings, database, searches, resident_bytes } = figures;
     let count = searches.len();
     let change = window.change(Sample { at: Instant::now(), searches, points_written: database.points_written });
     Stats {
@@ -192,6 +194,7 @@ fn stats(window: &mut Window, figures: Figures, collections: Vec<CollectionStats
         log_bytes: database.log_bytes,
         log_syncs: database.log_syncs,
         log_records: database.log_records,
+        reopenings,
         collections,
     }
 }

@@ -293,11 +293,22 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_said() {
-        for words in [&["check", "data"][..], &["--role", "follower"], &["--leader", "http://a:1"]] {
+        for words in [&["--role", "follower"], &["--leader", "http://a:1"]] {
             let arguments = ["hyperspace-server"].iter().chain(words).map(OsString::from);
             let Err(Refused::Settings(error)) = read(arguments, []) else { panic!("{words:?} was accepted") };
             assert!(error.message().contains("not built yet"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_check_needs_a_directory_and_no_settings() {
+        let read = |words: &[&str]| {
+            let arguments = ["hyperspace-server"].iter().chain(words).map(OsString::from);
+            read(arguments, [("HYPERSPACE_INDEXERS".into(), "0".into())])
+        };
+        let Ok(Invocation::Check { directory, json }) = read(&["check", "data", "--json"]) else { panic!("no check") };
+        assert_eq!((directory, json), (PathBuf::from("data"), true));
+        assert!(matches!(read(&["check"]), Err(Refused::CommandLine(_))));
     }
 
     #[test]

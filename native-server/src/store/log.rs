@@ -236,8 +236,7 @@ impl Log {
     }
 
     fn break_off(&mut self, error: &Error) -> Error {
-        let what = "the log is broken, nothing can be written until a restart";
-        let why = Error::unavailable(format!("{what}: {}", error.message()));
+        let why = Error::unavailable(format!("the log is broken, nothing more is written to it: {}", error.message()));
         self.broken = Some(why.clone());
         why
     }

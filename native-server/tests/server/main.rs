@@ -13,6 +13,7 @@ mod harness;
 mod indexing;
 mod kill;
 mod lifecycle;
+mod reopening;
 #[path = "../../../tests/sim/random.rs"]
 #[allow(dead_code, reason = "the simulations use the rest")]
 mod random;

@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Remove,
     SyncDirectory,
     Read,
+    /// A read that gives half of the bytes and calls that all.
+    ShortRead,
 }
 
 /// What takes space: everything that a full disk refuses.
@@ -269,10 +271,12 @@ impl SimDisk {
     }
 
     fn reading(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let (state, fate) = self.enter(Kind::Read, path);
+        let (mut state, fate) = self.enter(Kind::Read, path);
         fate?;
         let file = state.tree.find(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(state.tree.bytes(file).to_vec())
+        let is_short = state.fate(Kind::ShortRead, path).is_err();
+        let bytes = state.tree.bytes(file);
+        Ok(if is_short { &bytes[..bytes.len() / 2] } else { bytes }.to_vec())
     }
 }
 
