@@ -34,7 +34,7 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the programs print UTF-8")
 }
 
-/// A server as a process; killed when it is dropped.
+/// A server as a process; killed (with SIGKILL) when it is dropped.
 pub(crate) struct Program {
     pub(crate) address: SocketAddr,
     pub(crate) line: String,
