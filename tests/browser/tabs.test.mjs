@@ -53,6 +53,19 @@ async function openTab(context, name, options) {
   return page;
 }
 
+/** Opens a database with a worker in which something goes wrong: a script is run beside it. */
+function openSpoilt(page, name, script) {
+  return page.evaluate(
+    async ([name, script]) => {
+      const modules = `import "${location.origin}/dist/worker.js";
+        import { Engine } from "${location.origin}/pkg/hyperspace_wasm.js";`;
+      const url = URL.createObjectURL(new Blob([modules, script], { type: "text/javascript" }));
+      await window.open(name, { worker: new Worker(url, { type: "module" }) });
+    },
+    [name, script],
+  );
+}
+
 /** Whether the engine runs in this page's worker: it holds the lock. */
 function isOwner(page, name) {
   return page.workers()[0].evaluate(
@@ -272,7 +285,21 @@ test("a frozen owner is taken over from after ten seconds, and fenced off when i
   timeout: 3 * MINUTES,
 }, async () => {
   const context = await browser.newContext();
-  const frozen = await openTab(context, "frozen");
+  const frozen = await openPage(context);
+  // It hears late that its lock was stolen, and what other tabs say: it has to look by itself.
+  await openSpoilt(
+    frozen,
+    "frozen",
+    `const request = navigator.locks.request.bind(navigator.locks);
+     const late = (reason) => new Promise((_, reject) => setTimeout(reject, 3_000, reason));
+     navigator.locks.request = (...args) => request(...args).catch(late);
+     const { set } = Object.getOwnPropertyDescriptor(BroadcastChannel.prototype, "onmessage");
+     Object.defineProperty(BroadcastChannel.prototype, "onmessage", {
+       set(hear) {
+         set.call(this, (event) => setTimeout(hear, 3_000, event));
+       },
+     });`,
+  );
   const other = await openTab(context, "frozen");
   await frozen.evaluate(() => window.notes.upsert([{ id: 1, vector: [1, 1], metadata: { by: "frozen" } }]));
   const thaw = await freeze(context, frozen);
@@ -365,18 +392,15 @@ test("a request that makes engines fail ends with two of them, and the third tab
   const tabs = [];
   for (let i = 0; i < 4; i += 1) {
     const page = await openPage(context);
-    await page.evaluate(async (name) => {
-      const script = `
-        import "${location.origin}/dist/worker.js";
-        import { Engine } from "${location.origin}/pkg/hyperspace_wasm.js";
-        const search = Engine.prototype.search;
-        Engine.prototype.search = function (space, vector, options) {
-          if (options.topK === 666) throw new WebAssembly.RuntimeError("unreachable");
-          return search.call(this, space, vector, options);
-        };`;
-      const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-      await window.open(name, { worker: new Worker(url, { type: "module" }) });
-    }, name);
+    await openSpoilt(
+      page,
+      name,
+      `const search = Engine.prototype.search;
+       Engine.prototype.search = function (space, vector, options) {
+         if (options.topK === 666) throw new WebAssembly.RuntimeError("unreachable");
+         return search.call(this, space, vector, options);
+       };`,
+    );
     tabs.push(page);
   }
   await tabs[3].evaluate(() => window.notes.upsert([{ id: 1, vector: [1, 2] }]));
@@ -386,5 +410,29 @@ test("a request that makes engines fail ends with two of them, and the third tab
   assert.ok(await isOwner(tabs[2], name), "the engines of the first two have failed, this tab's has not");
   const failures = await Promise.all(tabs.map((page) => page.evaluate(() => window.failures)));
   assert.deepEqual(failures, [["internal"], ["internal"], [], []]);
+  await context.close();
+});
+
+test("a write whose owner fails after the commit and before the answer is answered by the next, and there once", {
+  timeout: 2 * MINUTES,
+}, async () => {
+  const context = await browser.newContext();
+  const first = await openPage(context);
+  await openSpoilt(
+    first,
+    "once",
+    `const upsert = Engine.prototype.upsert;
+     Engine.prototype.upsert = async function (...args) {
+       await upsert.apply(this, args);
+       throw new WebAssembly.RuntimeError("unreachable");
+     };`,
+  );
+  const second = await openTab(context, "once");
+  const numbers = await second.evaluate(async () => {
+    const write = async (id) => Number((await window.notes.upsert([{ id, vector: [1, 2] }])).lsn);
+    return [await write(1), await write(2)];
+  });
+  assert.deepEqual(numbers, [1, 2], "the record of the failed engine answers the first, and there is no other");
+  assert.deepEqual(await first.evaluate(() => window.failures), ["internal"]);
   await context.close();
 });
