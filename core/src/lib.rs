@@ -20,4 +20,5 @@ pub mod metadata;
 pub mod metric;
 pub mod port;
 pub mod segment;
+pub mod sort;
 pub mod types;

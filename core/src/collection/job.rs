@@ -8,14 +8,15 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphBuilder, HnswParams};
 use crate::segment::{Block, Checks, Draft, Origin, Segment, Tombstone};
+use crate::sort::sort_by_key;
 use crate::types::{Lsn, Offset};
 
 use super::CollectionConfig;
-use super::schedule::sort_segments;
 use super::snapshot::LiveSegment;
 
 /// Above this share of dead points (one in so many) a graph is built anew instead of extended.
@@ -88,7 +89,7 @@ impl Job {
         let rows = input.blocks.iter().map(|(_, b)| b.live().count()).sum::<usize>()
             + input.segments.iter().map(|s| s.live.live() as usize).sum::<usize>();
         // The largest segment comes first: if its graph is extended, its points keep their order.
-        sort_segments(&mut input.segments, |s| u64::MAX - u64::from(s.live.live()));
+        sort_by_key(&mut input.segments, |s| (Reverse(s.live.live()), s.segment.id()));
         let draft = Draft::new(config.metric, config.dimension, rows);
         Self { id, params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
     }

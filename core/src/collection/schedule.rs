@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::segment::{LiveBitmap, MAX_COLUMN_BYTES, Origin, Segment};
+use crate::sort::sort_by_key;
 use crate::types::{Lsn, Offset, SegmentId};
 
 use super::Collection;
@@ -165,7 +166,7 @@ impl Collection {
         let blocks = self.memtable.blocks();
         let blocks = blocks.iter().enumerate().map(|(i, block)| (self.memtable.number(i, 0), block.clone())).collect();
         let mut tombstones: Vec<_> = self.memtable.tombstones().cloned().collect();
-        tombstones.sort_unstable_by_key(|t| t.key);
+        sort_by_key(&mut tombstones, |t| t.key);
         let sealed_through = self.memtable.newest();
         JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, tombstones, segments: Vec::new() }
     }
@@ -207,23 +208,11 @@ impl Collection {
     }
 }
 
-/// Sorts segments by a number, those with the same one in the order they had. By insertion: there are few, and any sort of
-/// the standard library takes kilobytes of the download.
-pub(super) fn sort_segments(segments: &mut [LiveSegment], number: impl Fn(&LiveSegment) -> u64) {
-    for end in 1..segments.len() {
-        let mut at = end;
-        while at > 0 && number(&segments[at - 1]) > number(&segments[at]) {
-            segments.swap(at - 1, at);
-            at -= 1;
-        }
-    }
-}
-
 /// Of some segments as many as make one with columns of at most so many bytes: the smallest. Dead points are counted too,
 /// and every segment by its longest column, so there may be room left, but never too little.
 fn fit_together<'a>(segments: impl Iterator<Item = &'a LiveSegment>, most: u64) -> Vec<LiveSegment> {
     let mut smallest_first: Vec<LiveSegment> = segments.cloned().collect();
-    sort_segments(&mut smallest_first, |s| s.segment.longest_column());
+    sort_by_key(&mut smallest_first, |s| (s.segment.longest_column(), s.segment.id()));
     let mut bytes = 0;
     let fits = |s: &LiveSegment| {
         bytes += s.segment.longest_column();

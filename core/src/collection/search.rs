@@ -14,6 +14,7 @@ use crate::filter::Filter;
 use crate::hnsw::{self, SearchScratch};
 use crate::metadata::{Metadata, MetadataRef};
 use crate::metric::{QueryVector, VectorSpace};
+use crate::sort::sort_by;
 use crate::types::{Offset, PointId};
 
 use super::config::{MAX_EF, MAX_TOP_K};
@@ -160,7 +161,7 @@ impl Snapshot {
                 Hit { id: self.id_at(place), distance: query.distance_at(&space, row), place }
             })
             .collect();
-        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+        sort_by(&mut hits, |a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
         hits.truncate(request.top_k);
         Ok(SearchOutcome { hits, distances })
     }

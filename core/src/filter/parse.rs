@@ -10,6 +10,7 @@ use super::ast::{Comparison, Literal, Node, Test};
 use super::{MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_IN_VALUES};
 use crate::error::{Error, Result, shortened};
 use crate::metadata::{Value, compare_values};
+use crate::sort::sort_by;
 
 /// All operators, as an error lists them.
 const KNOWN: &str = "$eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not";
@@ -213,7 +214,7 @@ fn literals(path: &str, operator: &str, operand: &Value) -> Result<Box<[Literal]
         )));
     }
     let mut literals = values.iter().map(|value| literal(path, operator, value)).collect::<Result<Vec<_>>>()?;
-    literals.sort_unstable_by(|a, b| compare_values(a.view(), b.view()));
+    sort_by(&mut literals, |a, b| compare_values(a.view(), b.view()));
     literals.dedup_by(|a, b| compare_values(a.view(), b.view()).is_eq());
     Ok(literals.into_boxed_slice())
 }

@@ -18,6 +18,7 @@ use super::select::Selection;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::metric::{Probe, VectorSpace};
+use crate::sort::sort;
 
 /// A graph on its way.
 #[derive(Clone, Debug)]
@@ -188,7 +189,7 @@ impl GraphBuilder {
             let mut keys = alloc::vec![0.0; links.len()];
             probe.score_offsets(simd, space, links, &mut keys);
             selection.candidates.extend(keys.iter().zip(links).map(|(&key, &link)| Met::new(key, link)));
-            selection.candidates.sort_unstable();
+            sort(&mut selection.candidates);
             selection.candidates.dedup_by_key(|met| met.offset());
         }
         let m = self.params.m as usize;
@@ -226,7 +227,7 @@ impl GraphBuilder {
                 selection.candidates.extend(keys.iter().zip(links).map(|(&key, &link)| Met::new(key, link)));
             }
             selection.candidates.push(back);
-            selection.candidates.sort_unstable();
+            sort(&mut selection.candidates);
             selection.choose(simd, space, most, least);
             self.lists.set(neighbour, level, &selection.chosen);
         }

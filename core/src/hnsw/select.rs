@@ -12,6 +12,7 @@ use fearless_simd::Simd;
 
 use super::beam::Met;
 use crate::metric::{Batch, Probe, VectorSpace};
+use crate::sort::sort;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
@@ -56,7 +57,7 @@ impl Selection {
         }
         if chosen.len() < fill {
             dominated.append(open);
-            dominated.sort_unstable();
+            sort(dominated);
             chosen.extend(dominated.iter().take(fill - chosen.len()));
         }
     }

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use super::Metric;
 use super::validate::{squared_norm, term};
+use crate::sort::sort_by;
 
 /// Steps along the diagonal: finer than the doubles of any component.
 const STEPS: u64 = 1 << 54;
@@ -77,7 +78,7 @@ fn match_on_diagonal(bounds: &[Bounds], stored: f32) -> Vec<f64> {
 /// the longest first, since a step of a shorter one is a smaller step of the sum.
 fn match_by_components(start: Vec<f64>, bounds: &[Bounds], stored: f32) -> Vec<f64> {
     let mut order: Vec<usize> = (0..start.len()).collect();
-    order.sort_by(|&a, &b| start[b].total_cmp(&start[a]));
+    sort_by(&mut order, |&a, &b| start[b].total_cmp(&start[a]).then(a.cmp(&b)));
     let longest = order[0];
     for shift in 0..MOST_SHIFTS {
         let mut lengths = start.clone();

@@ -12,6 +12,7 @@ use crate::bytes::{AlignedBytes, Writer};
 use crate::error::{Error, Result};
 use crate::hnsw::{Graph, HnswParams};
 use crate::metric::{Metric, VectorSpace};
+use crate::sort::sort_by_key;
 use crate::types::{IdKey, Offset, SegmentId, Stamp};
 
 use super::memtable::Block;
@@ -173,14 +174,14 @@ impl Draft {
             return Err(Error::internal(format!("a graph of {} nodes for {} rows", graph.len(), self.keys.len())));
         }
         let mut order: Vec<u32> = (0..self.len()).collect();
-        order.sort_unstable_by_key(|&offset| self.keys[offset as usize]);
+        sort_by_key(&mut order, |&offset| self.keys[offset as usize]);
         let sorted_keys: Vec<IdKey> = order.iter().map(|&offset| self.keys[offset as usize]).collect();
         let superseded = |t: &&Tombstone| {
             let own = sorted_keys.binary_search(&t.key).ok().map(|at| self.stamps[order[at] as usize]);
             own.is_none_or(|stamp| stamp < t.stamp)
         };
         let mut graves: Vec<&Tombstone> = self.tombstones.values().filter(superseded).collect();
-        graves.sort_unstable_by_key(|t| t.key);
+        sort_by_key(&mut graves, |t| t.key);
         let (tombstones, tombstone_ids) = encode_tombstones(&graves)?;
         let stamps = self.stamps.iter().chain(graves.iter().map(|t| &t.stamp));
         let table = Table {

@@ -13,9 +13,9 @@ mod harness;
 mod indexing;
 mod kill;
 mod lifecycle;
-mod reopening;
 #[path = "../../../tests/sim/random.rs"]
 #[allow(dead_code, reason = "the simulations use the rest")]
 mod random;
+mod reopening;
 
 use harness::{lanes, self_search, sim, support};

@@ -6,10 +6,11 @@ use super::source::{code_only, tokens};
 use super::{assert_none, files_below, shown};
 use crate::support::repository;
 
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "error",
     "types",
     "bytes",
+    "sort",
     "kernel",
     "metric",
     "quant",

@@ -8,6 +8,7 @@ use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Sna
 use hyperspace_core::error::{Error, ErrorKind, Result, shortened};
 use hyperspace_core::log::{MAX_CLOCK_LEAD_MS, RequestId};
 use hyperspace_core::segment::{Checks, Manifest, Segment};
+use hyperspace_core::sort::sort;
 use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
 
 use super::answers::Asked;
@@ -34,7 +35,7 @@ impl<K: Kv> Database<K> {
             named.extend(segments.iter().map(|segment| segment_key(space, &SegmentId(segment.id))));
             self.spaces.borrow_mut().insert(name, (space, Entry::Stored(manifest)));
         }
-        named.sort_unstable();
+        sort(&mut named);
         // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
         let stored = self.kv.keys(Store::Segs, &[], &[u8::MAX; 9]).await?;
         let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();

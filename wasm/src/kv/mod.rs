@@ -28,6 +28,7 @@ pub use timer::{Elapsed, sleep, within};
 
 use hyperspace_core::error::Result;
 pub use hyperspace_core::port::Durability;
+use hyperspace_core::sort::sort;
 
 /// The object stores. Their names are part of the stored format; adding one raises the database's version.
 ///
@@ -235,7 +236,7 @@ impl KvTx {
     pub fn stores(&self) -> Vec<Store> {
         let fence = self.fence.iter().map(|fence| fence.store);
         let mut stores: Vec<Store> = self.ops.iter().map(Op::store).chain(fence).collect();
-        stores.sort_unstable();
+        sort(&mut stores);
         stores.dedup();
         stores
     }
