@@ -7,6 +7,7 @@
 
 pub mod host;
 pub mod kv;
+pub mod mutation;
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;

@@ -64,7 +64,14 @@ export class EngineHost {
     surroundings: Surroundings,
   ): Promise<EngineHost> {
     await initialise({ module_or_path: module });
-    return new EngineHost(await Engine.open(name, storage, durability), surroundings);
+    const notify = (thrown: unknown) => surroundings.notify({ type: "failure", error: toShape(thrown) });
+    const early: unknown[] = [];
+    let tell = (thrown: unknown): unknown => early.push(thrown);
+    const engine = await Engine.open(name, storage, durability, (thrown: unknown) => tell(thrown));
+    tell = notify;
+    // Behind the answer: listeners are added when the page has it.
+    setTimeout(() => early.forEach(notify));
+    return new EngineHost(engine, surroundings);
   }
 
   /** Answers one request. */
@@ -277,9 +284,8 @@ export class EngineHost {
     }
   }
 
-  /** The data is safe in the log. Those who wait learn it, the page gets an event, and the job is tried again later. */
+  /** The data is safe in the log, and the engine has told the page. Those who wait learn it; the job is tried again later. */
   #jobFailed(thrown: unknown): void {
-    this.#surroundings.notify({ type: "failure", error: toShape(thrown) });
     for (const waiter of [...this.#waiters]) waiter.reject(thrown);
     this.#waiters.clear();
     const timer = setTimeout(() => this.#work(), RETRY_MS);

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertBatch, Vectors};
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::RequestId;
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
@@ -26,7 +26,7 @@ use super::convert::{
 use super::environment::JsEnvironment;
 use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
 use super::store::AnyStore;
-use crate::host::{Asked, Database, OpenCollection};
+use crate::host::{Asked, Database, Environment, OpenCollection};
 use crate::kv::{Durability, IndexedDb, MemoryKv};
 
 const DEFAULT_TOP_K: u32 = 10;
@@ -61,21 +61,27 @@ fn cross<T>(result: Result<T>) -> JsResult<T> {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a database: `storage` is `indexeddb` or `memory`, `durability` the default of its writes.
-    pub fn open(name: String, storage: String, durability: String) -> Promise {
-        promise(async move { Self::open_store(&name, &storage, &durability).await.map(JsValue::from) })
+    /// Opens a database: `storage` is `indexeddb` or `memory`, `durability` the default of its writes; `on_failure` is
+    /// called with the error when the store takes no writes any more, is lost, or has damaged rows.
+    pub fn open(name: String, storage: String, durability: String, on_failure: js_sys::Function) -> Promise {
+        let environment = JsEnvironment { on_failure };
+        promise(async move { Self::open_store(&name, &storage, &durability, environment).await.map(JsValue::from) })
     }
 
-    async fn open_store(name: &str, storage: &str, durability: &str) -> Result<Self> {
+    async fn open_store(name: &str, storage: &str, durability: &str, environment: JsEnvironment) -> Result<Self> {
         let durability = parse_durability(durability)?;
         let store = match storage {
-            "indexeddb" => AnyStore::IndexedDb(IndexedDb::open(&format!("hyperspace:{name}")).await?),
+            "indexeddb" => {
+                let listener = environment.clone();
+                let on_lost = move |error: &Error| listener.report(error);
+                AnyStore::IndexedDb(IndexedDb::open(&format!("hyperspace:{name}"), on_lost).await?)
+            }
             "memory" => AnyStore::Memory(MemoryKv::new()),
             other => return Err(Error::invalid_argument(format!("storage is `indexeddb` or `memory`, not `{other}`"))),
         };
         // A tab serves whoever uses the origin; the browser keeps origins apart.
         let tenant = Tenant::local();
-        let database = Rc::new(Database::open(&tenant, store, Rc::new(JsEnvironment), durability).await?);
+        let database = Rc::new(Database::open(&tenant, store, Rc::new(environment), durability).await?);
         Ok(Self { database })
     }
 
@@ -86,7 +92,7 @@ impl Engine {
 
     /// Which opening of the database this is: higher than any before it.
     pub fn epoch(&self) -> f64 {
-        self.database.epoch() as f64
+        self.database.epoch()
     }
 
     /// Says which tabs live; see `Database::keep_tabs`.
@@ -118,13 +124,17 @@ impl Engine {
         promise(async move { database.reach(&name, SpaceId(whole(space))).await.map(|()| JsValue::UNDEFINED) })
     }
 
-    /// Every collection with its count.
+    /// Every collection that can be read, with its count; a damaged one is reported and left out.
     pub fn collections(&self) -> Promise {
         let database = Rc::clone(&self.database);
         promise(async move {
             let mut list = Vec::new();
             for name in database.names() {
-                list.push(CollectionSummary::of(&database.collection(&name).await?.snapshot()));
+                match database.collection(&name).await {
+                    Ok(collection) => list.push(CollectionSummary::of(&collection.snapshot())),
+                    Err(error) if error.kind() == ErrorKind::Corrupted => database.report(&error),
+                    Err(error) => return Err(error),
+                }
             }
             report(&list)
         })

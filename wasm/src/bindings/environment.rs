@@ -1,8 +1,10 @@
 //! Time and randomness of a browser's context or of Node.
 
+use hyperspace_core::error::Error;
 use hyperspace_core::port::{Clock, Entropy};
 use wasm_bindgen::prelude::*;
 
+use super::convert::js_error;
 use crate::host::Environment;
 
 #[wasm_bindgen]
@@ -13,8 +15,11 @@ extern "C" {
     fn get_random_values(out: &js_sys::Uint8Array) -> js_sys::Uint8Array;
 }
 
-/// The globals that every context has: `Date`, `performance`, `crypto`.
-pub(super) struct JsEnvironment;
+/// The globals that every context has: `Date`, `performance`, `crypto`; and who is told of failures.
+#[derive(Clone)]
+pub(super) struct JsEnvironment {
+    pub(super) on_failure: js_sys::Function,
+}
 
 impl Clock for JsEnvironment {
     #[allow(clippy::cast_sign_loss, reason = "a float becomes zero when it is negative")]
@@ -36,5 +41,10 @@ impl Entropy for JsEnvironment {
 impl Environment for JsEnvironment {
     fn elapsed_ms(&self) -> f64 {
         performance_now()
+    }
+
+    fn report(&self, error: &Error) {
+        // What a listener throws is its own affair.
+        let _ = self.on_failure.call1(&JsValue::UNDEFINED, &js_error(error));
     }
 }

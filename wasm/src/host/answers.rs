@@ -50,19 +50,21 @@ pub(super) fn answers_key() -> Key {
 }
 
 impl Answers {
-    /// Reads the row.
-    pub(super) fn decode(row: Option<&Blob>) -> Result<Self> {
-        let Some(row) = row else { return Ok(Self::default()) };
+    /// Reads the row. What is known from logs is kept, and what was read before is not taken twice.
+    pub(super) fn read(&mut self, row: Option<&Blob>) -> Result<()> {
+        let Some(row) = row else { return Ok(()) };
         let what = "the answered requests";
         let (_, body) = unframe(FrameKind::Answers, row, what)?;
         let mut reader = Reader::new(&body);
-        let mut answers = Self { is_stored: true, ..Self::default() };
+        self.is_stored = true;
         while reader.remaining() > 0 {
             let id = RequestId { tab: reader.u64("a tab")?, n: reader.u64("a request")? };
             let answer = Answer { lsn: Lsn(reader.u64("an lsn")?), deleted: reader.u64("a count")? };
-            answers.given.push((id, answer));
+            if self.given.iter().all(|(of, _)| *of != id) {
+                self.given.push((id, answer));
+            }
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Writes the row, with the transaction's own request in it if that is one; a row that would say nothing is spared.

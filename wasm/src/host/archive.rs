@@ -81,7 +81,8 @@ impl<K: Kv> Database<K> {
     async fn everything(&self) -> Result<Vec<Arc<Snapshot>>> {
         loop {
             self.check_open()?;
-            self.settle().await?;
+            self.settle_loaded().await?;
+            self.check_whole()?;
             let mut views = Vec::new();
             let mut unloaded = None;
             for (name, (_, entry)) in &*self.spaces.borrow() {
@@ -134,7 +135,7 @@ impl<K: Kv> Database<K> {
                 self.begin_import(import, told).await?;
             }
             match block {
-                Some(Block::Collection) => told.last().map_or(Ok(()), |config| self.check_new(config))?,
+                Some(Block::Collection) => told.last().map_or(Ok(()), |config| self.check_name(config))?,
                 Some(Block::Points(points)) => {
                     let collection = &import.collections[done];
                     self.upsert(collection, &points.as_batch(), Some(Durability::Relaxed), None).await?;
@@ -146,7 +147,8 @@ impl<K: Kv> Database<K> {
         }
     }
 
-    fn check_new(&self, config: &CollectionConfig) -> Result<()> {
+    fn check_name(&self, config: &CollectionConfig) -> Result<()> {
+        self.check_whole()?;
         if self.spaces.borrow().contains_key(config.name.as_str()) {
             return Err(Error::already_exists(format!("collection `{}` exists", config.name)));
         }
@@ -168,7 +170,7 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Meta, import_key(), encode_import(&import.spaces));
-        self.kv.commit(&tx, Durability::Strict).await
+        self.store(&tx, Durability::Strict).await
     }
 
     /// Names the collections. Strict, so that what was logged relaxed is on the device as well.
@@ -178,12 +180,12 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         for collection in &import.collections {
             let engine = collection.engine.borrow();
-            self.check_new(engine.config())?;
+            self.check_name(engine.config())?;
             let row = encode_space(collection.name(), &engine.manifest().encode());
             tx.put(Store::Spaces, space_key(collection.space), row);
         }
         tx.delete(Store::Meta, import_key());
-        self.kv.commit(&tx, Durability::Strict).await?;
+        self.store(&tx, Durability::Strict).await?;
         let mut spaces = self.spaces.borrow_mut();
         for collection in &import.collections {
             spaces.insert(collection.name().to_owned(), (collection.space, Entry::Open(Rc::clone(collection))));
@@ -198,6 +200,6 @@ impl<K: Kv> Database<K> {
         let _held = self.hold_settled().await?;
         let mut tx = self.transaction();
         remove(&import.spaces, &mut tx);
-        self.kv.commit(&tx, Durability::Strict).await
+        self.store(&tx, Durability::Strict).await
     }
 }

@@ -15,39 +15,64 @@ use super::answers::Asked;
 use super::database::{Database, Entry, OpenCollection, was_deleted};
 use super::doubt::Tried;
 use super::identity::{Identity, identity_key};
-use super::rows::{decode_space, encode_space, segment_key, space_key, space_of, space_range};
-use crate::kv::{Durability, Key, Kv, Store};
+use super::rows::{END, decode_space, encode_space, segment_key, space_key, space_of, space_range};
+use crate::kv::{Blob, Durability, Key, Kv, Store};
 
 /// Rows of the catalog read at once; a manifest is small.
 const WINDOW: u32 = 256;
 
 impl<K: Kv> Database<K> {
     /// Reads the names and manifests, and sweeps the segments that no manifest names.
+    ///
+    /// A row that cannot be read takes nothing else out of service. But nobody knows then what it names, so nothing
+    /// is swept.
     pub(super) async fn read_catalog(&self) -> Result<()> {
-        let mut named: Vec<Key> = Vec::new();
-        for (key, blob) in self.all_rows(Store::Spaces).await? {
-            let space = space_of(&key)?;
-            let (name, manifest) = decode_space(&blob, space)?;
-            let segments = Manifest::decode(&manifest)?.segments;
-            // A creation that was applied although it was reported as failed: its number is taken.
-            let next_space = self.identity.get().next_space.max(space.0 + 1);
-            self.identity.set(Identity { next_space, ..self.identity.get() });
-            named.extend(segments.iter().map(|segment| segment_key(space, &SegmentId(segment.id))));
-            self.spaces.borrow_mut().insert(name, (space, Entry::Stored(manifest)));
+        let mut named = Vec::new();
+        let mut is_whole = true;
+        let rows = self.all_rows(Store::Spaces).await?;
+        for (key, blob) in &rows {
+            if let Err(error) = self.read_entry(key, blob, &mut named) {
+                self.environment.report(&error);
+                is_whole = false;
+            }
         }
-        sort(&mut named);
-        // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
-        let stored = self.kv.keys(Store::Segs, &[], &[u8::MAX; 9]).await?;
-        let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();
-        self.sweep(dead).await;
+        if !self.owns() {
+            self.unowned.replace(rows);
+        } else if is_whole {
+            sort(&mut named);
+            // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
+            let stored = self.kv.keys(Store::Segs, &[], END).await?;
+            let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();
+            self.sweep(dead).await;
+        }
         Ok(())
     }
 
-    async fn all_rows(&self, store: Store) -> Result<Vec<(Key, crate::kv::Blob)>> {
+    fn read_entry(&self, key: &[u8], blob: &Blob, named: &mut Vec<Key>) -> Result<()> {
+        let space = space_of(key)?;
+        // A creation that was applied although it was reported as failed: its number is taken.
+        let next_space = self.identity.get().next_space.max(space.0 + 1);
+        self.identity.set(Identity { next_space, ..self.identity.get() });
+        let (name, manifest) = decode_space(blob, space).inspect_err(|error| {
+            self.damage.replace(Some(error.clone()));
+        })?;
+        self.spaces.borrow_mut().insert(name.clone(), (space, Entry::Stored(manifest.clone())));
+        let segments = Manifest::decode(&manifest).map_err(|error| in_collection(&name, &error))?.segments;
+        named.extend(segments.iter().map(|segment| segment_key(space, &SegmentId(segment.id))));
+        Ok(())
+    }
+
+    /// Checks that every row of the catalog was read: one that was not may be any collection's, and a new one of its
+    /// name would look as if everything were gone.
+    pub(super) fn check_whole(&self) -> Result<()> {
+        self.damage.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) async fn all_rows(&self, store: Store) -> Result<Vec<(Key, Blob)>> {
         let mut rows = Vec::new();
         let mut from = Vec::new();
         loop {
-            let window = self.kv.range(store, &from, &[u8::MAX; 9], WINDOW).await?;
+            let window = self.kv.range(store, &from, END, WINDOW).await?;
             let Some((last, _)) = window.last() else { return Ok(rows) };
             from.clone_from(last);
             from.push(0);
@@ -67,11 +92,14 @@ impl<K: Kv> Database<K> {
     pub async fn collection(&self, name: &str) -> Result<Rc<OpenCollection>> {
         self.check_open()?;
         let _held = self.cataloguing.hold().await;
-        self.settle().await?;
+        self.settle_loaded().await?;
         match self.find(name) {
             Some((_, Found::Open(collection))) => Ok(collection),
             Some((space, Found::Stored(manifest))) => self.load_collection(space, name, &manifest).await,
-            None => Err(Error::not_found(format!("there is no collection `{}`", shortened(name)))),
+            None => {
+                self.check_whole()?;
+                Err(Error::not_found(format!("there is no collection `{}`", shortened(name))))
+            }
         }
     }
 
@@ -108,7 +136,7 @@ impl<K: Kv> Database<K> {
     pub async fn collection_or_create(&self, config: CollectionConfig) -> Result<Rc<OpenCollection>> {
         self.check_open()?;
         let held = self.cataloguing.hold().await;
-        self.settle().await?;
+        self.settle_loaded().await?;
         let name = config.name.as_str().to_owned();
         let existing = match self.find(&name) {
             None => return self.create(config).await,
@@ -139,6 +167,7 @@ impl<K: Kv> Database<K> {
         request: Option<RequestId>,
     ) -> Result<SpaceId> {
         let _held = self.hold_settled().await?;
+        self.check_whole()?;
         let space = SpaceId(self.identity.get().next_space);
         for segment in segments {
             self.stage(space, &segment.id(), segment.bytes()).await?;
@@ -150,13 +179,19 @@ impl<K: Kv> Database<K> {
         if request.is_some() {
             self.answers.borrow_mut().write(&mut tx, request);
         }
-        self.kv.commit(&tx, Durability::Strict).await?;
+        self.store(&tx, Durability::Strict).await?;
         self.identity.set(identity);
         self.note_done(request);
         Ok(space)
     }
 
     async fn load_collection(&self, space: SpaceId, name: &str, manifest: &[u8]) -> Result<Rc<OpenCollection>> {
+        let loaded = self.load_rows(space, name, manifest).await.map_err(|error| in_collection(name, &error))?;
+        self.spaces.borrow_mut().insert(name.to_owned(), (space, Entry::Open(Rc::clone(&loaded))));
+        Ok(loaded)
+    }
+
+    async fn load_rows(&self, space: SpaceId, name: &str, manifest: &[u8]) -> Result<Rc<OpenCollection>> {
         let manifest = Manifest::decode(manifest)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for named in &manifest.segments {
@@ -164,7 +199,6 @@ impl<K: Kv> Database<K> {
         }
         let collection = OpenCollection::new(space, name, Collection::open(&manifest, &segments)?);
         self.replay_log(&collection, Lsn(manifest.sealed_through)).await?;
-        self.spaces.borrow_mut().insert(name.to_owned(), (space, Entry::Open(Rc::clone(&collection))));
         Ok(collection)
     }
 
@@ -200,7 +234,7 @@ impl<K: Kv> Database<K> {
         let mut tx = self.transaction();
         tx.put(Store::Spaces, space_key(existing.space), encode_space(name, &manifest));
         // Strict: a large manifest written relaxed would not be flushed by what comes after it.
-        self.kv.commit(&tx, Durability::Strict).await?;
+        self.store(&tx, Durability::Strict).await?;
         existing.engine.borrow_mut().tune(tuning)
     }
 
@@ -227,7 +261,7 @@ impl<K: Kv> Database<K> {
         if request.is_some() {
             self.answers.borrow_mut().write(&mut tx, request);
         }
-        if let Err(error) = self.kv.commit(&tx, Durability::Strict).await {
+        if let Err(error) = self.store(&tx, Durability::Strict).await {
             self.doubt(Tried::Deletion(space, name.to_owned(), request));
             return Err(error);
         }
@@ -323,6 +357,10 @@ fn has_something_twice(snapshot: &Snapshot) -> bool {
         later.iter().any(|s| s.segment.id() == earlier.segment.id())
             || rows.any(|(key, offset)| later.iter().any(|s| again(s, key, offset)))
     })
+}
+
+fn in_collection(name: &str, error: &Error) -> Error {
+    Error::new(error.kind(), format!("collection `{name}` cannot be opened: {}", error.message()))
 }
 
 /// A catalog entry, taken out of its cell.

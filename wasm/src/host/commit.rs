@@ -15,9 +15,10 @@ use hyperspace_core::types::Lsn;
 
 use super::answers::Answer;
 use super::database::{Database, OpenCollection};
-use super::rows::{LogAssembly, encode_log, log_from, space_range};
+use super::rows::{LogAssembly, encode_log, log_from, log_key, space_range};
 use super::wait::Slot;
-use crate::kv::{Durability, Kv, Store};
+use crate::kv::{Durability, Kv, KvTx, Store};
+use crate::mutation::{Mutation, is_active};
 
 /// The bytes of records after which a group is closed.
 const GROUP_BYTES: usize = 512 << 10;
@@ -76,24 +77,35 @@ impl<K: Kv> Database<K> {
             waiting.slot.fill(Turn::Done(waiting.collection.check().map(|()| Applied::default())));
         }
         let outcome = match &held {
-            Ok(_) => self.write_group(&group).await,
+            Ok(_) => {
+                if is_active(Mutation::ResolveBeforeComplete) {
+                    self.publish(&group);
+                }
+                self.write_group(&group).await
+            }
             Err(error) => Err(error.clone()),
         };
         match outcome {
-            Ok(()) => group.into_iter().for_each(|waiting| {
-                let applied = waiting.collection.engine.borrow_mut().publish(&waiting.prepared);
-                if let Ok(applied) = &applied {
-                    let answer = Answer { lsn: waiting.prepared.lsn(), deleted: applied.deleted as u64 };
-                    self.answers.borrow_mut().note(waiting.request, answer);
-                }
-                waiting.slot.fill(Turn::Done(applied));
-            }),
+            Ok(()) if is_active(Mutation::ResolveBeforeComplete) => {}
+            Ok(()) => self.publish(&group),
             Err(error) => self.give_up(group, &error),
         }
         drop(held);
         match self.queue.borrow().front() {
             Some(next) => next.slot.fill(Turn::Lead),
             None => self.has_leader.set(false),
+        }
+    }
+
+    /// Shows what is stored, and answers.
+    fn publish(&self, group: &[Waiting]) {
+        for waiting in group {
+            let applied = waiting.collection.engine.borrow_mut().publish(&waiting.prepared);
+            if let Ok(applied) = &applied {
+                let answer = Answer { lsn: waiting.prepared.lsn(), deleted: applied.deleted as u64 };
+                self.answers.borrow_mut().note(waiting.request, answer);
+            }
+            waiting.slot.fill(Turn::Done(applied));
         }
     }
 
@@ -114,14 +126,26 @@ impl<K: Kv> Database<K> {
     async fn write_group(&self, group: &[Waiting]) -> Result<()> {
         let mut tx = self.transaction();
         let mut durability = Durability::Relaxed;
+        let mut begun = Vec::new();
         for waiting in group {
             if waiting.durability == Durability::Strict {
                 durability = Durability::Strict;
             }
-            let rows = encode_log(waiting.collection.space, waiting.prepared.lsn(), waiting.prepared.record());
-            rows.into_iter().for_each(|(key, value)| tx.add(Store::Wal, key, value));
+            let collection = &waiting.collection;
+            if !begun.contains(&collection.space) {
+                begun.push(collection.space);
+                // A store that was set back takes no record: behind a gap it could not be read.
+                let before = Lsn(waiting.prepared.lsn().0 - 1);
+                let in_log = before > collection.engine.borrow().sealed_through();
+                if in_log && !is_active(Mutation::SkipContinuity) {
+                    tx.continues(Store::Wal, log_key(collection.space, before, 0));
+                }
+            }
+            let rows = encode_log(collection.space, waiting.prepared.lsn(), waiting.prepared.record());
+            let write = if is_active(Mutation::PutForAdd) { KvTx::put } else { KvTx::add };
+            rows.into_iter().for_each(|(key, value)| write(&mut tx, Store::Wal, key, value));
         }
-        self.kv.commit(&tx, durability).await
+        self.store(&tx, durability).await
     }
 
     /// Fails the group and everything queued behind it: later records may not be published when earlier ones are lost.

@@ -3,33 +3,36 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use hyperspace_core::collection::{
     Collection, MAX_BATCH, Scratch, SearchOutcome, SearchRequest, Snapshot, UpsertBatch,
 };
-use hyperspace_core::error::{Error, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::Stamper;
 use hyperspace_core::port::{Clock, Entropy};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
 
-use super::answers::{Answers, Asked, answers_key};
-use super::archive::{import_key, sweep_import};
+use super::answers::{Answers, Asked};
 use super::commit::Waiting;
 use super::doubt::Tried;
-use super::identity::{
-    Identity, RESERVATION, check_tenant, decode_owner, encode_owner, encode_tenant, identity_key, owner_key, tenant_key,
-};
+use super::identity::{Identity, RESERVATION, identity_key, owner_key};
 use super::wait::{Lock, yield_once};
 use super::work::RunningJob;
-use crate::kv::{BackendKind, Durability, Fence, Kv, KvCounters, KvTx, Ledger, Store};
+use crate::kv::{BackendKind, Blob, Durability, Fence, Key, Kv, KvCounters, KvTx, Ledger, Store};
+use crate::mutation::{Mutation, is_active};
 
-/// What the platform lends: time and randomness.
+/// What the platform lends: time, randomness, and the ear of whoever listens.
 pub trait Environment: Clock + Entropy {
     /// Milliseconds that never go back, for measuring slices.
     fn elapsed_ms(&self) -> f64;
+
+    /// Tells of a failure that outlasts the call that met it: the store takes no writes, or a row is damaged.
+    fn report(&self, error: &Error);
 }
 
 /// A collection that is loaded.
@@ -137,8 +140,16 @@ enum Which<'a> {
 pub struct Database<K: Kv> {
     pub(super) kv: Ledger<K>,
     pub(super) environment: Rc<dyn Environment>,
-    pub(super) fence: Fence,
-    epoch: u64,
+    pub(super) tenant: Tenant,
+    /// The sign of ownership; its value is empty, which no stored row is, until this engine owns the database.
+    pub(super) fence: RefCell<Fence>,
+    pub(super) epoch: Cell<f64>,
+    /// The catalog as it was read by an engine that was not the owner yet.
+    pub(super) unowned: RefCell<Vec<(Key, Blob)>>,
+    /// Why a row of the catalog cannot be read: nobody knows which collection it is.
+    pub(super) damage: RefCell<Option<Error>>,
+    /// The store has refused the newest write, and whoever listens was told.
+    pub(super) refusing: Cell<bool>,
     pub(super) identity: Cell<Identity>,
     pub(super) stamper: RefCell<Stamper>,
     pub(super) spaces: RefCell<BTreeMap<String, (SpaceId, Entry)>>,
@@ -160,13 +171,17 @@ pub struct Database<K: Kv> {
     preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
     pub(super) paused: Cell<bool>,
-    closed: Cell<bool>,
+    /// Why nothing more is written or loaded.
+    closed: RefCell<Option<Error>>,
     durability: Durability,
 }
 
 impl<K: Kv> Database<K> {
     /// Opens a tenant's database in a store, and binds it to the tenant for good: takes ownership, reserves stamps,
     /// reads the catalog, sweeps what no manifest names. Collections are loaded when they are asked for.
+    ///
+    /// When there is no room to take ownership, or the row of the writer is damaged, what is stored can be read all the
+    /// same: the database opens, and every write tries again to become the owner first.
     ///
     /// # Errors
     /// `PermissionDenied` when the store holds another tenant's database; `Corrupted` or `Unsupported` when what is
@@ -177,33 +192,17 @@ impl<K: Kv> Database<K> {
         environment: Rc<dyn Environment>,
         durability: Durability,
     ) -> Result<Self> {
-        let kv = Ledger::new(kv);
-        let (fence, epoch) = take_ownership(&kv, tenant).await?;
-        // Read only now: until the owner before this one was fenced off, it may have raised the reservation.
-        let mut rows = kv.get_many(Store::Meta, &[identity_key(), answers_key(), import_key()]).await?;
-        let (interrupted, answers, identity) = (rows.pop().flatten(), rows.pop().flatten(), rows.pop().flatten());
-        let answers = Answers::decode(answers.as_ref())?;
-        let stored = match &identity {
-            Some(blob) => Identity::decode(blob)?,
-            None => Identity::new(random_u64(&*environment)),
-        };
-        let identity = Identity { reserved: stored.reserved + RESERVATION, ..stored };
-        let mut tx = KvTx::new().fenced(Some(fence.clone()));
-        tx.put(Store::Meta, identity_key(), identity.encode());
-        if let Some(mark) = &interrupted {
-            sweep_import(mark, &mut tx)?;
-        }
-        kv.commit(&tx, Durability::Strict).await?;
-
-        let mut stamper = Stamper::new(stored.writer, stored.hlc_last, stored.reserved);
-        stamper.reserve(identity.reserved);
         let database = Self {
-            kv,
+            kv: Ledger::new(kv),
             environment,
-            fence,
-            epoch,
-            identity: Cell::new(identity),
-            stamper: RefCell::new(stamper),
+            tenant: tenant.clone(),
+            fence: RefCell::new(Fence { store: Store::Meta, key: owner_key(), value: Vec::new() }),
+            epoch: Cell::new(0.0),
+            unowned: RefCell::default(),
+            damage: RefCell::default(),
+            refusing: Cell::new(false),
+            identity: Cell::new(Identity::new(0)),
+            stamper: RefCell::new(Stamper::new(0, 0, 0)),
             spaces: RefCell::default(),
             writing: Lock::default(),
             cataloguing: Lock::default(),
@@ -211,21 +210,29 @@ impl<K: Kv> Database<K> {
             has_leader: Cell::new(false),
             doubtful: Cell::new(false),
             tried: RefCell::new(None),
-            answers: RefCell::new(answers),
+            answers: RefCell::default(),
             importing: Lock::default(),
             preparing: Lock::default(),
             job: RefCell::new(None),
             paused: Cell::new(false),
-            closed: Cell::new(false),
+            closed: RefCell::default(),
             durability,
         };
+        let meta = database.read_meta().await?;
+        if let Err(error) = database.claim(&meta).await {
+            if !database.is_readable_despite(&error).await? {
+                return Err(error);
+            }
+            database.doubtful.set(true);
+        }
         database.read_catalog().await?;
         Ok(database)
     }
 
-    /// Which opening this is: higher than any before it.
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    /// Which opening this is: higher than any before it. An engine that is not the owner yet comes half a step behind
+    /// the newest owner.
+    pub const fn epoch(&self) -> f64 {
+        self.epoch.get()
     }
 
     /// Writes a batch; answers when it is durable as asked and visible. Asked again, it writes nothing and answers the
@@ -352,12 +359,14 @@ impl<K: Kv> Database<K> {
     /// # Errors
     /// Whatever the store answers; it is closed all the same.
     pub async fn close(&self) -> Result<()> {
-        if self.closed.replace(true) {
+        if self.check_open().is_err() {
             return Ok(());
         }
+        self.shut(Error::closed("the database is closed"));
         self.finish_writes().await;
         let held = self.writing.hold().await;
-        let flushed = self.write_identity(self.identity.get(), Durability::Strict).await;
+        let flushed =
+            if self.owns() { self.write_identity(self.identity.get(), Durability::Strict).await } else { Ok(()) };
         drop(held);
         self.kv.close();
         flushed
@@ -376,7 +385,7 @@ impl<K: Kv> Database<K> {
     /// # Errors
     /// Whatever the store answers.
     pub async fn destroy(&self) -> Result<()> {
-        self.closed.set(true);
+        self.shut(Error::closed("the database is closed"));
         let _held = self.writing.hold().await;
         self.kv.destroy().await
     }
@@ -396,15 +405,13 @@ impl<K: Kv> Database<K> {
         self.paused.set(paused);
     }
 
-    /// Refuses everything from now on: another engine owns the database.
-    pub(super) fn lose_ownership(&self) -> Error {
-        self.closed.set(true);
-        self.kv.close();
-        Error::closed("another tab has taken the database over")
+    /// Refuses everything that needs the store from now on.
+    pub(super) fn shut(&self, why: Error) {
+        self.closed.replace(Some(why));
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
-        if self.closed.get() { Err(Error::closed("the database is closed")) } else { Ok(()) }
+        self.closed.borrow().clone().map_or(Ok(()), Err)
     }
 
     /// Waits until `count` stamps may be given. Whoever is ready prepares its write without another await.
@@ -433,39 +440,60 @@ impl<K: Kv> Database<K> {
         let identity = Identity { hlc_last: self.stamper.borrow().last_hlc(), ..identity };
         let mut tx = self.transaction();
         tx.put(Store::Meta, identity_key(), identity.encode());
-        self.kv.commit(&tx, durability).await?;
+        self.store(&tx, durability).await?;
         self.identity.set(identity);
         Ok(())
     }
 
     /// A transaction that fails when another engine has taken over.
     pub(super) fn transaction(&self) -> KvTx {
-        KvTx::new().fenced(Some(self.fence.clone()))
+        let is_fenced = !is_active(Mutation::IgnoreFence) && !is_active(Mutation::PutForAdd);
+        KvTx::new().fenced(is_fenced.then(|| self.fence.borrow().clone()))
     }
-}
 
-/// Raises the owner's epoch, which fences off whoever owned the database before; binds a new one to its tenant.
-async fn take_ownership<K: Kv>(kv: &Ledger<K>, tenant: &Tenant) -> Result<(Fence, u64)> {
-    let mut rows = kv.get_many(Store::Meta, &[owner_key(), tenant_key()]).await?;
-    let (bound, owner) = (rows.pop().flatten(), rows.pop().flatten());
-    if let Some(blob) = &bound {
-        check_tenant(blob, tenant)?;
+    /// Commits a transaction; whoever listens hears of it when the store begins to refuse.
+    pub(super) async fn store(&self, tx: &KvTx, durability: Durability) -> Result<()> {
+        #[cfg(feature = "mutations")]
+        if is_active(Mutation::PutOutsideTransaction) {
+            for part in tx.parts() {
+                self.kv.commit(&part, durability).await?;
+            }
+            return Ok(());
+        }
+        let Err(error) = self.kv.commit(tx, durability).await else {
+            self.refusing.set(false);
+            return Ok(());
+        };
+        if error.kind() == ErrorKind::Conflict && self.owns() {
+            // Boxed, as it is seldom needed.
+            let checked: Pin<Box<dyn Future<Output = Result<()>> + '_>> = Box::pin(self.check_store());
+            checked.await?;
+        }
+        self.tell(&error);
+        Err(error)
     }
-    let epoch = owner.as_ref().map_or(Ok(0), decode_owner)? + 1;
-    let fence = Fence { store: Store::Meta, key: owner_key(), value: encode_owner(epoch) };
-    let before = owner.as_ref().map(|row| Fence { value: row.to_vec(), ..fence.clone() });
-    let mut tx = KvTx::new().fenced(before);
-    // Added when there was none: of two that create the database one fails.
-    match &owner {
-        Some(_) => tx.put(Store::Meta, owner_key(), fence.value.clone()),
-        None => tx.add(Store::Meta, owner_key(), fence.value.clone()),
+
+    /// Tells whoever listens.
+    pub fn report(&self, error: &Error) {
+        self.environment.report(error);
     }
-    if bound.is_none() {
-        tx.put(Store::Meta, tenant_key(), encode_tenant(tenant));
+
+    /// Reports a failure, once until a write succeeds.
+    pub(super) fn tell(&self, error: &Error) {
+        if !self.refusing.replace(true) {
+            self.environment.report(error);
+        }
     }
-    // Relaxed: the strict transaction behind it flushes this one too.
-    kv.commit(&tx, Durability::Relaxed).await?;
-    Ok((fence, epoch))
+
+    /// The collections that are loaded.
+    pub(super) fn loaded(&self) -> Vec<Rc<OpenCollection>> {
+        let spaces = self.spaces.borrow();
+        let loaded = spaces.values().filter_map(|(_, entry)| match entry {
+            Entry::Open(collection) => Some(Rc::clone(collection)),
+            Entry::Stored(_) => None,
+        });
+        loaded.collect()
+    }
 }
 
 pub(super) fn random_u64(entropy: &dyn Environment) -> u64 {

@@ -16,6 +16,7 @@ mod commit;
 mod database;
 mod doubt;
 mod identity;
+mod ownership;
 mod rows;
 mod segments;
 mod wait;

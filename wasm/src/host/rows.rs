@@ -17,6 +17,8 @@ use crate::kv::{Blob, FrameKind, Key, frame, key_of, prefix_end, unframe};
 pub(crate) const LOG_ROW: usize = 60 << 10;
 /// The largest piece of a segment in one row.
 pub(crate) const CHUNK: usize = (1 << 20) - crate::kv::FRAME_HEADER;
+/// Behind every key.
+pub(crate) const END: &[u8] = &[u8::MAX; 9];
 /// A record's last piece carries this flag.
 const LAST: u16 = 1;
 
@@ -57,7 +59,7 @@ pub(crate) fn decode_space(blob: &Blob, space: SpaceId) -> Result<(String, Vec<u
     Ok((name, reader.bytes(rest, "a manifest")?.to_vec()))
 }
 
-fn log_key(space: SpaceId, lsn: Lsn, part: u32) -> Key {
+pub(crate) fn log_key(space: SpaceId, lsn: Lsn, part: u32) -> Key {
     let mut key = key_of(&[space.0, lsn.0]);
     key.extend_from_slice(&part.to_be_bytes());
     key

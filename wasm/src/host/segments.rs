@@ -32,7 +32,7 @@ impl<K: Kv> Database<K> {
                 let number = (batch * CHUNKS_A_TRANSACTION + at) as u32;
                 tx.put(Store::Chunks, chunk_key(space, id, number), frame(FrameKind::Chunk, 0, chunk));
             }
-            self.kv.commit(&tx, Durability::Strict).await?;
+            self.store(&tx, Durability::Strict).await?;
         }
         Ok(())
     }

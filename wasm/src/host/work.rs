@@ -6,12 +6,13 @@ use hyperspace_core::collection::{Job, SealedJob, Urgency};
 use hyperspace_core::error::Result;
 use hyperspace_core::types::Lsn;
 
-use super::database::{Database, Entry, OpenCollection};
+use super::database::{Database, OpenCollection};
 use super::doubt::{Flipping, Tried};
 use super::identity::{Identity, identity_key};
 use super::rows::{log_from, segment_key, space_key};
 use super::wait::Held;
 use crate::kv::{Durability, Kv, Store};
+use crate::mutation::{Mutation, is_active};
 
 /// Insertions between two looks at the clock, before anything is known about how long one takes.
 const FIRST_STEP: u32 = 8;
@@ -71,6 +72,7 @@ impl<K: Kv> Database<K> {
             Ok(false) => self.finish(running).await.map(|()| true),
             Err(error) => {
                 running.collection.engine.borrow_mut().abandon_job(running.job.id());
+                self.tell(&error);
                 Err(error)
             }
         }
@@ -79,14 +81,9 @@ impl<K: Kv> Database<K> {
     /// How far every open collection is.
     pub fn progress(&self) -> Vec<IndexProgress> {
         let job = self.job.borrow();
-        let open = self.spaces.borrow();
-        let open = open.values().filter_map(|(_, entry)| match entry {
-            Entry::Open(collection) => Some(collection),
-            Entry::Stored(_) => None,
-        });
-        open.map(|collection| {
+        let report = |collection: Rc<OpenCollection>| {
             let snapshot = collection.snapshot();
-            let inserted = match job.as_ref().filter(|job| Rc::ptr_eq(&job.collection, collection)) {
+            let inserted = match job.as_ref().filter(|job| Rc::ptr_eq(&job.collection, &collection)) {
                 Some(job) => job.inserted().min(snapshot.pending()),
                 None => 0,
             };
@@ -95,16 +92,12 @@ impl<K: Kv> Database<K> {
                 indexed: snapshot.indexed() + inserted,
                 pending: snapshot.pending() - inserted,
             }
-        })
-        .collect()
+        };
+        self.loaded().into_iter().map(report).collect()
     }
 
     fn next_job(&self) -> Option<RunningJob> {
-        let spaces = self.spaces.borrow();
-        spaces.values().find_map(|(_, entry)| match entry {
-            Entry::Open(collection) => next_job_of(collection),
-            Entry::Stored(_) => None,
-        })
+        self.loaded().iter().find_map(next_job_of)
     }
 
     /// Runs insertions until the time is up; says whether any are left.
@@ -181,11 +174,15 @@ impl<K: Kv> Database<K> {
         let (space, flip) = (flipping.collection.space, &flipping.flip);
         let identity = Identity { hlc_last: self.stamper.borrow().last_hlc(), ..self.identity.get() };
         let mut tx = self.transaction();
+        tx.delete_range(Store::Wal, space_key(space), log_from(space, flip.sealed_through));
+        if is_active(Mutation::CutLogBeforeFlip) {
+            self.store(&tx, Durability::Strict).await?;
+            tx = self.transaction();
+        }
         tx.put(Store::Meta, identity_key(), identity.encode());
         tx.put(Store::Spaces, space_key(space), flipping.row());
         self.answers.borrow_mut().write(&mut tx, None);
-        tx.delete_range(Store::Wal, space_key(space), log_from(space, flip.sealed_through));
-        self.kv.commit(&tx, Durability::Strict).await?;
+        self.store(&tx, Durability::Strict).await?;
         self.identity.set(identity);
         Ok(())
     }

@@ -3,7 +3,11 @@
 //! One connection. It is given up at once when another context wants to upgrade or delete the database, and when the
 //! browser drops it (Safari does so in background tabs); the next use opens a new one, and a transaction that met a
 //! dropped connection is tried once more. A row that was to be *added* may then be there already, from the attempt
-//! whose answer was lost: equal bytes are success.
+//! whose answer was lost: equal bytes are success. A database that has to be *created* by then was deleted: it is not.
+//!
+//! Every write transaction begins with a read, and its requests are placed in the listener that the browser calls with
+//! the answer. A wasm trap runs no destructors, and a browser commits what was placed before it; but an exception in a
+//! listener makes it abort the transaction, and a trap is one.
 //!
 //! `indexed_db_futures` says only "aborted" when the quota is exceeded, so the raw transaction's own error is read.
 
@@ -19,9 +23,11 @@ use indexed_db_futures::error as idb;
 use indexed_db_futures::internals::SystemRepr;
 use indexed_db_futures::object_store::ObjectStore;
 use indexed_db_futures::prelude::*;
-use indexed_db_futures::transaction::{Transaction, TransactionDurability, TransactionMode, TransactionOptions};
-use js_sys::Uint8Array;
+use indexed_db_futures::transaction::{Transaction, TransactionMode};
+use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{IdbKeyRange, IdbRequest, IdbTransaction};
 
 use super::timer::within;
 use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
@@ -36,6 +42,8 @@ const LARGE_LIMIT_MS: u32 = 30_000;
 enum Failure {
     /// The connection is gone or doubtful: open a new one and try again.
     Lost(String),
+    /// No answer within so many seconds.
+    Hung(u32),
     /// The origin's quota is used up.
     Quota,
     /// Trying again changes nothing.
@@ -43,7 +51,9 @@ enum Failure {
 }
 
 type Attempt<T> = std::result::Result<T, Failure>;
+type Thrown<T> = std::result::Result<T, JsValue>;
 type Work<'a> = Pin<Box<dyn Future<Output = Attempt<Answer>> + 'a>>;
+type Opening = Pin<Box<dyn Future<Output = indexed_db_futures::OpenDbResult<Database>>>>;
 
 /// What a transaction gives. One type for all, so that trying again is compiled once.
 enum Answer {
@@ -59,12 +69,18 @@ enum Closed {
     ByUs,
     /// Another context deletes or upgrades it: opening it again would create an empty one in its place.
     ForOthers,
+    /// It was deleted: there is nothing to open.
+    Cleared,
 }
 
 struct Link {
     name: String,
     connection: RefCell<Option<Database>>,
     closed: Cell<Option<Closed>>,
+    /// Whether there was a connection: the database exists, or somebody has deleted it.
+    opened: Cell<bool>,
+    /// Hears of a connection that is lost for good.
+    on_lost: Box<dyn Fn(&Error)>,
 }
 
 /// A database of the browser's. See the module's header.
@@ -74,41 +90,59 @@ pub struct IndexedDb {
 }
 
 impl IndexedDb {
-    /// Opens the database, creating it when it does not exist.
+    /// Opens the database, creating it when it does not exist; `on_lost` hears when it is gone for good.
     ///
     /// # Errors
     /// `Unsupported` where there is no `IndexedDB`; `Unavailable` when the browser refuses, an older connection does
     /// not let go, or nothing answers in time; `LimitExceeded` when there is no room.
-    pub async fn open(name: &str) -> Result<Self> {
-        let link = Link { name: name.into(), connection: RefCell::default(), closed: Cell::new(None) };
+    pub async fn open(name: &str, on_lost: impl Fn(&Error) + 'static) -> Result<Self> {
+        let link = Link {
+            name: name.into(),
+            connection: RefCell::default(),
+            closed: Cell::new(None),
+            opened: Cell::new(false),
+            on_lost: Box::new(on_lost),
+        };
         let this = Self { link: Rc::new(link) };
         match this.connect().await {
             Ok(_) => Ok(this),
-            Err(failure) => Err(this.report(failure).await),
+            Err(failure) => Err(this.report(failure, Some(0)).await),
         }
     }
 
+    /// Why there is no connection and will be none.
+    fn closed(&self) -> Option<Error> {
+        self.link.closed.get().map(|closed| {
+            Error::closed(match closed {
+                Closed::ByUs => "the database is closed",
+                Closed::ForOthers => "the database was closed, because another tab deletes or upgrades it",
+                Closed::Cleared => {
+                    "the browser has cleared the stored database: what is loaded here can still be searched"
+                }
+            })
+        })
+    }
+
     async fn connect(&self) -> Attempt<Database> {
-        match self.link.closed.get() {
-            None => {}
-            Some(Closed::ByUs) => return Err(Failure::Final(Error::closed("the database is closed"))),
-            Some(Closed::ForOthers) => {
-                let message = "the database was closed, because another tab deletes or upgrades it";
-                return Err(Failure::Final(Error::closed(message)));
-            }
+        if let Some(closed) = self.closed() {
+            return Err(Failure::Final(closed));
         }
         if let Some(open) = self.link.connection.borrow().as_ref() {
             return Ok(open.clone());
         }
         let blocked = Rc::new(Cell::new(false));
-        let saw = blocked.clone();
+        let (saw, link) = (Rc::clone(&blocked), Rc::clone(&self.link));
         let request = Database::open(self.link.name.as_str())
             .with_version(VERSION)
             .with_on_blocked(move |_| {
                 saw.set(true);
                 Ok(())
             })
-            .with_on_upgrade_needed(|_, database| {
+            .with_on_upgrade_needed(move |_, database| {
+                if link.opened.get() {
+                    link.closed.set(Some(Closed::Cleared));
+                    return Err(idb::UnexpectedDataError::TransactionAborted.into());
+                }
                 for store in Store::ALL {
                     database.create_object_store(store.name()).build()?;
                 }
@@ -116,14 +150,19 @@ impl IndexedDb {
             })
             .build()
             .map_err(open_failure)?;
-        let database = match within(LARGE_LIMIT_MS, request).await {
-            Ok(opened) => opened.map_err(open_failure)?,
-            Err(_) if blocked.get() => {
-                let message = "an older version of the page holds the database open: close its tabs";
-                return Err(Failure::Final(Error::unavailable(message)));
-            }
-            Err(_) => return Err(Failure::Final(Error::unavailable("IndexedDB did not open within 30 s"))),
+        let Some(opened) = patiently(Box::pin(request.into_future()), &blocked).await else {
+            let message = if blocked.get() {
+                "an older version of the page holds the database open: close its tabs"
+            } else {
+                "IndexedDB did not open within 30 s"
+            };
+            return Err(Failure::Final(Error::unavailable(message)));
         };
+        let database = opened.map_err(|error| match self.closed() {
+            Some(closed) => Failure::Final(closed),
+            None => open_failure(error),
+        })?;
+        self.link.opened.set(true);
         self.watch(&database).map_err(|e| classify(&e))?;
         *self.link.connection.borrow_mut() = Some(database.clone());
         Ok(database)
@@ -136,12 +175,21 @@ impl IndexedDb {
         wasm_bindgen_futures::spawn_local(async move {
             let asked_to_go = changes.recv().await.is_some();
             database.clone().close();
-            if let Some(link) = link.upgrade() {
-                // Only this connection: the answer may come late, when another one is in its place.
-                link.connection.borrow_mut().take_if(|open| open.as_sys() == database.as_sys());
-                if asked_to_go && link.closed.get().is_none() {
-                    link.closed.set(Some(Closed::ForOthers));
-                }
+            let Some(link) = link.upgrade() else { return };
+            // Only this connection: the answer may come late, when another one is in its place.
+            link.connection.borrow_mut().take_if(|open| open.as_sys() == database.as_sys());
+            if link.closed.get().is_some() {
+                return;
+            }
+            let this = Self { link };
+            if asked_to_go {
+                this.link.closed.set(Some(Closed::ForOthers));
+            } else {
+                // Lost, or cleared? Whoever watches is told without having to write.
+                drop(this.connect().await);
+            }
+            if let Some(closed) = this.closed() {
+                (this.link.on_lost)(&closed);
             }
         });
         Ok(())
@@ -153,20 +201,28 @@ impl IndexedDb {
         }
     }
 
-    /// Runs a transaction; once more on a fresh connection when the first was lost.
-    async fn attempt<'a>(&self, limit: u32, work: &dyn Fn(Database, bool) -> Work<'a>) -> Result<Answer> {
+    /// Runs a transaction; once more on a fresh connection when the first was lost. `writes` are the bytes to be
+    /// written, if it writes: then one that hangs is not tried again, for it may end all the same.
+    async fn attempt<'a>(
+        &self,
+        limit: u32,
+        writes: Option<usize>,
+        work: &dyn Fn(Database, bool) -> Work<'a>,
+    ) -> Result<Answer> {
         let mut retry = false;
         loop {
             let failure = match self.once(limit, retry, work).await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            if !matches!(failure, Failure::Lost(_)) {
-                return Err(self.report(failure).await);
-            }
+            let again = match failure {
+                Failure::Lost(_) => true,
+                Failure::Hung(_) => writes.is_none(),
+                Failure::Quota | Failure::Final(_) => return Err(self.report(failure, writes).await),
+            };
             self.drop_connection();
-            if retry || self.link.closed.get().is_some() {
-                return Err(self.report(failure).await);
+            if retry || !again || self.link.closed.get().is_some() {
+                return Err(self.report(failure, writes).await);
             }
             retry = true;
         }
@@ -174,27 +230,29 @@ impl IndexedDb {
 
     async fn once<'a>(&self, limit: u32, retry: bool, work: &dyn Fn(Database, bool) -> Work<'a>) -> Attempt<Answer> {
         let database = self.connect().await?;
-        let Ok(outcome) = within(limit, work(database, retry)).await else {
-            self.drop_connection();
-            let message = format!("IndexedDB did not answer within {} s; whether it wrote is unknown", limit / 1000);
-            return Err(Failure::Final(Error::unavailable(message)));
-        };
-        outcome
+        within(limit, work(database, retry)).await.unwrap_or(Err(Failure::Hung(limit / 1000)))
     }
 
-    async fn report(&self, failure: Failure) -> Error {
+    async fn report(&self, failure: Failure, writes: Option<usize>) -> Error {
+        let room = match (&failure, writes) {
+            (Failure::Quota | Failure::Lost(_), Some(bytes)) => Room::estimate(bytes).await,
+            _ => None,
+        };
+        let is_full = matches!(failure, Failure::Quota) || room.as_ref().is_some_and(Room::is_exceeded);
         match failure {
             Failure::Final(error) => error,
-            Failure::Lost(why) if self.link.closed.get().is_some() => {
-                Error::closed(format!("the database was closed: {why}"))
-            }
-            Failure::Lost(why) => Error::unavailable(format!("the connection to IndexedDB was lost: {why}")),
-            Failure::Quota => {
-                let room = estimate()
-                    .await
-                    .map_or_else(String::new, |(usage, quota)| format!(": {usage} bytes are used of about {quota}"));
+            Failure::Lost(_) if let Some(closed) = self.closed() => closed,
+            // A transaction, or the opening, that fails for want of room does not always say so.
+            Failure::Quota | Failure::Lost(_) if is_full => {
+                let room = room.as_ref().map(Room::describe).unwrap_or_default();
                 Error::limit_exceeded(format!("the browser's storage quota is exceeded{room}"))
             }
+            Failure::Hung(seconds) => {
+                let message = format!("IndexedDB did not answer within {seconds} s; whether it wrote is unknown");
+                Error::unavailable(message)
+            }
+            Failure::Lost(why) => Error::unavailable(format!("the connection to IndexedDB was lost: {why}")),
+            Failure::Quota => unexpected(),
         }
     }
 }
@@ -202,7 +260,7 @@ impl IndexedDb {
 impl Kv for IndexedDb {
     async fn get_many(&self, store: Store, keys: &[Key]) -> Result<Vec<Option<Blob>>> {
         let limit = if keys.len() > 1 { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
-        match self.attempt(limit, &|database, _| Box::pin(read_many(database, store, keys))).await? {
+        match self.attempt(limit, None, &|database, _| Box::pin(read_many(database, store, keys))).await? {
             Answer::Found(found) => Ok(found),
             _ => Err(unexpected()),
         }
@@ -210,7 +268,7 @@ impl Kv for IndexedDb {
 
     async fn range(&self, store: Store, from: &[u8], to: &[u8], limit: u32) -> Result<Vec<(Key, Blob)>> {
         let work = |database, _| -> Work<'_> { Box::pin(read_range(database, store, bounds(from, to), limit)) };
-        match self.attempt(LARGE_LIMIT_MS, &work).await? {
+        match self.attempt(LARGE_LIMIT_MS, None, &work).await? {
             Answer::Rows(rows) => Ok(rows),
             _ => Err(unexpected()),
         }
@@ -218,7 +276,7 @@ impl Kv for IndexedDb {
 
     async fn keys(&self, store: Store, from: &[u8], to: &[u8]) -> Result<Vec<Key>> {
         let work = |database, _| -> Work<'_> { Box::pin(read_keys(database, store, bounds(from, to))) };
-        match self.attempt(LARGE_LIMIT_MS, &work).await? {
+        match self.attempt(LARGE_LIMIT_MS, None, &work).await? {
             Answer::Keys(keys) => Ok(keys),
             _ => Err(unexpected()),
         }
@@ -226,11 +284,14 @@ impl Kv for IndexedDb {
 
     async fn commit(&self, tx: &KvTx, durability: Durability) -> Result<()> {
         // Everything that allocates happens before the transaction exists.
-        let requests: Vec<Request> = tx.ops().iter().map(Request::new).collect();
+        let batch = match Batch::new(tx) {
+            Ok(batch) => Rc::new(batch),
+            Err(failure) => return Err(self.report(failure, None).await),
+        };
         let limit = if tx.is_large() { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
-        let requests = requests.as_slice();
-        let work = |database, retry| -> Work<'_> { Box::pin(write(database, tx, requests, durability, retry)) };
-        self.attempt(limit, &work).await.map(|_| ())
+        let work =
+            |database, retry| -> Work<'_> { Box::pin(write(database, tx, Rc::clone(&batch), durability, retry)) };
+        self.attempt(limit, Some(tx.bytes()), &work).await.map(|_| ())
     }
 
     fn backend(&self) -> BackendKind {
@@ -246,11 +307,11 @@ impl Kv for IndexedDb {
         self.close();
         let request = match Database::delete_by_name(&self.link.name) {
             Ok(request) => request,
-            Err(error) => return Err(self.report(open_failure(error)).await),
+            Err(error) => return Err(self.report(open_failure(error), None).await),
         };
         match within(LARGE_LIMIT_MS, request).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.report(classify(&error)).await),
+            Ok(Err(error)) => Err(self.report(classify(&error), None).await),
             Err(_) => Err(Error::unavailable("another tab keeps the database from being deleted")),
         }
     }
@@ -302,78 +363,140 @@ fn object_store<'a>(tx: &'a Transaction<'_>, store: Store) -> Attempt<ObjectStor
 async fn write(
     database: Database,
     tx: &KvTx,
-    requests: &[Request],
+    batch: Rc<Batch>,
     durability: Durability,
     retry: bool,
 ) -> Attempt<Answer> {
     if retry && was_applied(&database, tx).await? {
         return Ok(Answer::Done);
     }
-    let options = TransactionOptions::new().with_durability(match durability {
-        Durability::Relaxed => TransactionDurability::Relaxed,
-        Durability::Strict => TransactionDurability::Strict,
+    let stores: Array = tx.stores().into_iter().map(|store| JsValue::from_str(store.name())).collect();
+    let durability = match durability {
+        Durability::Relaxed => "relaxed",
+        Durability::Strict => "strict",
+    };
+    let options = js_sys::Object::new();
+    js_sys::Reflect::set(&options, &"durability".into(), &durability.into()).map_err(thrown)?;
+    let database: &Opened = database.as_sys().unchecked_ref();
+    let transaction = InFlight(database.transaction(&stores, "readwrite", &options).map_err(thrown)?);
+    let _listener = Rc::clone(&batch).place_when_read(&transaction.0).map_err(thrown)?;
+    let done = Promise::new(&mut |resolve, reject| {
+        transaction.0.set_oncomplete(Some(&resolve));
+        transaction.0.set_onabort(Some(&reject));
     });
-    let stores: Vec<&str> = tx.stores().into_iter().map(Store::name).collect();
-    let transaction = database.transaction(stores.as_slice()).with_mode(TransactionMode::Readwrite);
-    let transaction = transaction.with_options(options).build().map_err(|e| classify(&e))?;
-    check_fence(&transaction, tx).await?;
-    place(&transaction, requests).map_err(|e| classify(&e))?;
-    let raw: web_sys::IdbTransaction = JsValue::from(transaction.as_sys()).unchecked_into();
-    match transaction.commit().await {
-        Ok(()) => Ok(Answer::Done),
-        Err(error) => Err(raw.error().map_or_else(|| classify(&error), |cause| by_name(&cause))),
+    match JsFuture::from(done).await {
+        Ok(_) => Ok(Answer::Done),
+        Err(_) if batch.has_moved.get() => {
+            Err(Failure::Final(Error::conflict("a row that the transaction depends on has changed")))
+        }
+        Err(_) => Err(match transaction.0.error() {
+            Some(cause) => by_name(&cause),
+            None => Failure::Lost("a transaction ended without a reason".into()),
+        }),
     }
 }
 
-/// One write, ready to be placed.
-struct Request {
-    store: Store,
-    action: Action,
+/// A write transaction that somebody waits for: aborted, if it still can be, when nobody does any more.
+struct InFlight(IdbTransaction);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.set_oncomplete(None);
+        self.0.set_onabort(None);
+        let _ = self.0.abort();
+    }
+}
+
+/// The writes of a transaction, ready to be placed.
+struct Batch {
+    /// The row that must hold these bytes, if any; else some row, for something must be read.
+    fence: (&'static str, JsValue, Option<Vec<u8>>),
+    /// The rows that must be there.
+    continued: Vec<(&'static str, JsValue)>,
+    requests: Vec<(&'static str, Action)>,
+    /// Whether what the transaction depends on was found changed.
+    has_moved: Cell<bool>,
 }
 
 enum Action {
     Put(JsValue, JsValue),
     Add(JsValue, JsValue),
     Delete(JsValue),
-    DeleteRange(KeyRange<JsValue>),
 }
 
-impl Request {
-    fn new(op: &Op) -> Self {
-        let action = match op {
-            Op::Put(_, key, value) => Action::Put(js_bytes(key), js_bytes(value)),
-            Op::Add(_, key, value) => Action::Add(js_bytes(key), js_bytes(value)),
-            Op::Delete(_, key) => Action::Delete(js_bytes(key)),
-            Op::DeleteRange(_, from, to) => Action::DeleteRange(bounds(from, to)),
+impl Batch {
+    fn new(tx: &KvTx) -> Attempt<Self> {
+        let action = |op: &Op| {
+            Ok(match op {
+                Op::Put(_, key, value) => Action::Put(js_bytes(key), js_bytes(value)),
+                Op::Add(_, key, value) => Action::Add(js_bytes(key), js_bytes(value)),
+                Op::Delete(_, key) => Action::Delete(js_bytes(key)),
+                Op::DeleteRange(_, from, to) => {
+                    let (from, to) = (js_bytes(from), js_bytes(to));
+                    let range = IdbKeyRange::bound_with_lower_open_and_upper_open(&from, &to, false, true);
+                    Action::Delete(range.map_err(thrown)?.into())
+                }
+            })
         };
-        Self { store: op.store(), action }
+        let requests = tx.ops().iter().map(|op| Ok((op.store().name(), action(op)?)));
+        let fence = match tx.fence() {
+            Some(fence) => (fence.store.name(), js_bytes(&fence.key), Some(fence.value.clone())),
+            None => (tx.stores().first().map_or("", |store| store.name()), js_bytes(&[0]), None),
+        };
+        Ok(Self {
+            fence,
+            continued: tx.continued().iter().map(|(store, key)| (store.name(), js_bytes(key))).collect(),
+            requests: requests.collect::<Attempt<_>>()?,
+            has_moved: Cell::new(false),
+        })
     }
-}
 
-/// Places every request in one go: no await and nothing that panics between the first and the last.
-fn place(transaction: &Transaction<'_>, requests: &[Request]) -> indexed_db_futures::Result<()> {
-    for request in requests {
-        let store = transaction.object_store(request.store.name())?;
-        match &request.action {
-            Action::Put(key, value) => drop(store.put(value).with_key(key).without_key_type().primitive()?),
-            Action::Add(key, value) => drop(store.add(value).with_key(key).without_key_type().primitive()?),
-            Action::Delete(key) => drop(store.delete::<JsValue, _>(key.clone()).primitive()?),
-            Action::DeleteRange(range) => drop(store.delete::<JsValue, _>(range.clone()).primitive()?),
+    /// Reads what the transaction depends on, and places the requests in the listener of the last answer, which the
+    /// caller keeps.
+    fn place_when_read(self: Rc<Self>, transaction: &IdbTransaction) -> Thrown<Closure<dyn FnMut() -> Thrown<()>>> {
+        let mut continued = Vec::with_capacity(self.continued.len());
+        for (store, key) in &self.continued {
+            continued.push(transaction.object_store(store)?.get_key(key)?);
         }
+        let (store, key, _) = &self.fence;
+        // Answers come in the order of their requests: with this one all are there.
+        let last = transaction.object_store(store)?.get(key)?;
+        let (answer, transaction) = (last.clone(), transaction.clone());
+        let listener = Closure::<dyn FnMut() -> Thrown<()>>::new(move || {
+            if self.holds(&answer, &continued)? {
+                self.place(&transaction)
+            } else {
+                self.has_moved.set(true);
+                transaction.abort()
+            }
+        });
+        last.set_onsuccess(Some(listener.as_ref().unchecked_ref()));
+        Ok(listener)
     }
-    Ok(())
-}
 
-/// Reads the fence inside the transaction that is about to write: nothing has been placed when it has moved.
-async fn check_fence(transaction: &Transaction<'_>, tx: &KvTx) -> Attempt<()> {
-    let Some(fence) = tx.fence() else { return Ok(()) };
-    let rows = object_store(transaction, fence.store)?;
-    let request = rows.get::<JsValue, _, _>(js_bytes(&fence.key)).primitive().map_err(|e| classify(&e))?;
-    let found = request.await.map_err(|e| classify(&e))?.map(blob).transpose()?;
-    if found.is_some_and(|row| row.to_vec() == fence.value) {
-        return Ok(());
+    fn holds(&self, answer: &IdbRequest, continued: &[IdbRequest]) -> Thrown<bool> {
+        for request in continued {
+            if request.result()?.is_undefined() {
+                return Ok(false);
+            }
+        }
+        let Some(expected) = &self.fence.2 else { return Ok(true) };
+        Ok(answer.result()?.dyn_into::<Uint8Array>().is_ok_and(|row| row.to_vec() == *expected))
     }
-    Err(Failure::Final(Error::conflict("another tab has taken the database over")))
+
+    /// Places every request in one go: nothing is awaited and nothing panics between the first and the last.
+    #[allow(deprecated, reason = "web-sys has taken over a mark that the standard does not have")]
+    fn place(&self, transaction: &IdbTransaction) -> Thrown<()> {
+        for (store, action) in &self.requests {
+            let store = transaction.object_store(store)?;
+            match action {
+                Action::Put(key, value) => store.put_with_key(value, key)?,
+                Action::Add(key, value) => store.add_with_key(value, key)?,
+                Action::Delete(keys) => store.delete(keys)?,
+            };
+        }
+        transaction.commit()
+    }
 }
 
 /// Whether an earlier attempt whose answer was lost is in the database after all: its added rows tell.
@@ -406,6 +529,13 @@ fn bounds(from: &[u8], to: &[u8]) -> KeyRange<JsValue> {
 fn blob(value: JsValue) -> Attempt<Blob> {
     let foreign = |_| Failure::Final(Error::corrupted("a stored value is not bytes"));
     value.dyn_into::<Uint8Array>().map(Blob::Js).map_err(foreign)
+}
+
+fn thrown(value: JsValue) -> Failure {
+    match value.dyn_into::<web_sys::DomException>() {
+        Ok(exception) => by_name(&exception),
+        Err(_) => Failure::Lost("an unexpected answer".into()),
+    }
 }
 
 fn open_failure(error: idb::OpenDbError) -> Failure {
@@ -444,6 +574,9 @@ fn by_name(exception: &web_sys::DomException) -> Failure {
 
 #[wasm_bindgen]
 extern "C" {
+    type Opened;
+    #[wasm_bindgen(catch, method)]
+    fn transaction(this: &Opened, stores: &Array, mode: &str, options: &JsValue) -> Thrown<IdbTransaction>;
     type Scope;
     #[wasm_bindgen(method, getter, structural)]
     fn navigator(this: &Scope) -> JsValue;
@@ -452,20 +585,57 @@ extern "C" {
     fn storage(this: &Navigator) -> JsValue;
 }
 
-/// What the browser says of usage and quota; not to be planned by, but it helps whoever reads the error.
-async fn estimate() -> Option<(String, String)> {
-    let navigator = js_sys::global().unchecked_into::<Scope>().navigator();
-    if navigator.is_undefined() {
-        return None;
+/// What there is room for.
+struct Room {
+    usage: f64,
+    quota: f64,
+    wanted: usize,
+}
+
+impl Room {
+    /// What the browser says; not to be planned by, but it helps whoever reads the error.
+    async fn estimate(wanted: usize) -> Option<Self> {
+        let navigator = js_sys::global().unchecked_into::<Scope>().navigator();
+        if navigator.is_undefined() {
+            return None;
+        }
+        let storage = navigator.unchecked_into::<Navigator>().storage();
+        if storage.is_undefined() {
+            return None;
+        }
+        let promise = storage.unchecked_into::<web_sys::StorageManager>().estimate().ok()?;
+        let estimate = JsFuture::from(promise).await.ok()?;
+        let number = |name| js_sys::Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64();
+        Some(Self { usage: number("usage")?, quota: number("quota")?, wanted })
     }
-    let storage = navigator.unchecked_into::<Navigator>().storage();
-    if storage.is_undefined() {
-        return None;
+
+    fn is_exceeded(&self) -> bool {
+        self.usage + self.wanted as f64 >= self.quota
     }
-    let promise = storage.unchecked_into::<web_sys::StorageManager>().estimate().ok()?;
-    let estimate = wasm_bindgen_futures::JsFuture::from(promise).await.ok()?;
-    let number = |name| js_sys::Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64();
-    // Written by JavaScript: the numbers are whole and may be beyond a u32.
-    let text = |bytes: f64| js_sys::Number::from(bytes).to_string_with_radix(10).map(String::from).ok();
-    Some((text(number("usage")?)?, text(number("quota")?)?))
+
+    #[allow(clippy::cast_sign_loss, reason = "sizes are not negative")]
+    fn describe(&self) -> String {
+        let Self { usage, quota, wanted } = self;
+        let (usage, quota) = (*usage as u64, *quota as u64);
+        format!(": {wanted} bytes were to be written, {usage} bytes are used of about {quota}")
+    }
+}
+
+/// Waits for a database that is being opened; not for long when somebody is in the way. One that opens after all is
+/// let go of again, and its stores are made: without them nobody could use it.
+async fn patiently(mut request: Opening, blocked: &Cell<bool>) -> Option<indexed_db_futures::OpenDbResult<Database>> {
+    for limit in [SMALL_LIMIT_MS, LARGE_LIMIT_MS - SMALL_LIMIT_MS] {
+        if let Ok(opened) = within(limit, request.as_mut()).await {
+            return Some(opened);
+        }
+        if blocked.get() {
+            break;
+        }
+    }
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Ok(database) = request.await {
+            database.close();
+        }
+    });
+    None
 }

@@ -6,12 +6,15 @@
 //! requests had been placed before it. Nothing else may be awaited between two requests of one transaction, or the
 //! browser commits it early.
 //!
-//! Two backends: `IndexedDB` in a tab, and [`MemoryKv`] for native tests, for Node, and for callers who ask for a
-//! store that forgets. The trait knows no collections, no segments, no log.
+//! Two backends: `IndexedDB` in a tab, and [`MemoryKv`] for Node and for callers who ask for a store that forgets;
+//! and a stand-in for tests that fails on purpose. The trait knows no collections, no segments, no log.
 
 mod frame;
 mod ledger;
 mod memory;
+mod rows;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
 
 #[cfg(target_arch = "wasm32")]
 mod indexed_db;
@@ -22,7 +25,9 @@ pub use frame::{FRAME_HEADER, FrameKind, decode_into, frame, unframe};
 #[cfg(target_arch = "wasm32")]
 pub use indexed_db::IndexedDb;
 pub use ledger::{KvCounters, Ledger};
-pub use memory::{Fault, MemoryKv};
+pub use memory::MemoryKv;
+#[cfg(any(test, feature = "simulation"))]
+pub use simulated::{Fault, SimulatedKv};
 #[cfg(target_arch = "wasm32")]
 pub use timer::{Elapsed, sleep, within};
 
@@ -166,6 +171,7 @@ pub struct Fence {
 pub struct KvTx {
     ops: Vec<Op>,
     fence: Option<Fence>,
+    continued: Vec<(Store, Key)>,
 }
 
 impl KvTx {
@@ -179,6 +185,11 @@ impl KvTx {
     pub fn fenced(mut self, fence: Option<Fence>) -> Self {
         self.fence = fence;
         self
+    }
+
+    /// Makes the transaction depend on a row that must be there: a log goes on only from where it is.
+    pub fn continues(&mut self, store: Store, key: Key) {
+        self.continued.push((store, key));
     }
 
     /// Writes a row, replacing what is there.
@@ -201,6 +212,13 @@ impl KvTx {
         self.ops.push(Op::DeleteRange(store, from, to));
     }
 
+    /// The writes, each in a transaction of its own: a mistake that tests must notice.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let part = |op: &Op| Self { ops: vec![op.clone()], fence: self.fence.clone(), continued: Vec::new() };
+        self.ops.iter().map(part).collect()
+    }
+
     /// The writes, in the order in which they are placed.
     pub fn ops(&self) -> &[Op] {
         &self.ops
@@ -209,6 +227,11 @@ impl KvTx {
     /// The row that must be unchanged, if any.
     pub const fn fence(&self) -> Option<&Fence> {
         self.fence.as_ref()
+    }
+
+    /// The rows that must be there.
+    pub fn continued(&self) -> &[(Store, Key)] {
+        &self.continued
     }
 
     /// Whether nothing is written.
@@ -235,7 +258,8 @@ impl KvTx {
     /// The stores written, without repetition, in their fixed order.
     pub fn stores(&self) -> Vec<Store> {
         let fence = self.fence.iter().map(|fence| fence.store);
-        let mut stores: Vec<Store> = self.ops.iter().map(Op::store).chain(fence).collect();
+        let continued = self.continued.iter().map(|(store, _)| *store);
+        let mut stores: Vec<Store> = self.ops.iter().map(Op::store).chain(fence).chain(continued).collect();
         sort(&mut stores);
         stores.dedup();
         stores
@@ -277,7 +301,8 @@ pub trait Kv {
     /// Reads the keys in `from..to` without their values.
     async fn keys(&self, store: Store, from: &[u8], to: &[u8]) -> Result<Vec<Key>>;
 
-    /// Applies all writes or none; answers when the transaction is complete. `Conflict` when the fence has moved.
+    /// Applies all writes or none; answers when the transaction is complete. `Conflict` when the fence has
+    /// moved, a row to be continued is gone, or one to be added exists.
     async fn commit(&self, tx: &KvTx, durability: Durability) -> Result<()>;
 
     /// Where the bytes are.

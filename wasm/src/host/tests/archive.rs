@@ -8,8 +8,8 @@ use crate::kv::{Fault, Store};
 const POINTS: u64 = 400;
 
 /// A database with sealed, waiting and deleted points in two collections, and one that is empty.
-fn filled() -> Database<MemoryKv> {
-    let database = open(&MemoryKv::new()).unwrap();
+fn filled() -> Database<SimulatedKv> {
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..POINTS).map(|id| (id, 0)).collect();
     run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
@@ -29,7 +29,7 @@ fn filled() -> Database<MemoryKv> {
 }
 
 /// Points of all collections as bits, by collection and id.
-fn contents(database: &Database<MemoryKv>) -> Vec<(String, PointId, Vec<u32>, u32, Metadata)> {
+fn contents(database: &Database<SimulatedKv>) -> Vec<(String, PointId, Vec<u32>, u32, Metadata)> {
     let mut all = Vec::new();
     for name in database.names() {
         let collection = run(database.collection(&name)).unwrap();
@@ -42,7 +42,7 @@ fn contents(database: &Database<MemoryKv>) -> Vec<(String, PointId, Vec<u32>, u3
     all
 }
 
-fn export(database: &Database<MemoryKv>) -> Vec<u8> {
+fn export(database: &Database<SimulatedKv>) -> Vec<u8> {
     let mut archive = Vec::new();
     run(database.write_archive(async |piece: Vec<u8>| {
         archive.extend(piece);
@@ -52,7 +52,7 @@ fn export(database: &Database<MemoryKv>) -> Vec<u8> {
     archive
 }
 
-async fn import(database: &Database<MemoryKv>, archive: &[u8]) -> Result<Vec<Rc<OpenCollection>>> {
+async fn import(database: &Database<SimulatedKv>, archive: &[u8]) -> Result<Vec<Rc<OpenCollection>>> {
     let mut rest = archive;
     let next = async |wanted: usize| {
         let (bytes, behind) = rest.split_at(wanted.min(rest.len()));
@@ -63,7 +63,7 @@ async fn import(database: &Database<MemoryKv>, archive: &[u8]) -> Result<Vec<Rc<
 }
 
 /// Fails unless a store, opened again, holds all of an archive or nothing of it, and no row that nobody reads.
-fn assert_all_or_nothing(found: &MemoryKv, all: &Database<MemoryKv>, when: &str) -> bool {
+fn assert_all_or_nothing(found: &SimulatedKv, all: &Database<SimulatedKv>, when: &str) -> bool {
     let database = open(found).unwrap();
     let names = database.names();
     assert!(names.is_empty() || names == all.names(), "{when}: {names:?} are some of them");
@@ -79,7 +79,7 @@ fn assert_all_or_nothing(found: &MemoryKv, all: &Database<MemoryKv>, when: &str)
 fn a_database_is_made_again_from_its_archive_and_indexed_as_any_other() {
     let before = filled();
     let archive = export(&before);
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let made = run(import(&database, &archive)).unwrap();
     assert_eq!(made.iter().map(|c| c.name().to_owned()).collect::<Vec<_>>(), ["empty", "notes", "tree"]);
@@ -91,7 +91,7 @@ fn a_database_is_made_again_from_its_archive_and_indexed_as_any_other() {
     assert_eq!(nearest(&made[1], &vector_of(7, 1)), Some(PointId::Int(7)));
     // A distance that only the term tells.
     let query = QueryVector::from_f32(Metric::Poincare, 2, &[0.0, 0.0]).unwrap();
-    let distances = |database: &Database<MemoryKv>| {
+    let distances = |database: &Database<SimulatedKv>| {
         let request = SearchRequest::new(query.clone(), 5).unwrap().with_plan(Plan::Exact);
         let (_, found) = run(database.collection("tree")).unwrap().search(&request).unwrap();
         found.hits.iter().map(|hit| hit.distance.to_bits()).collect::<Vec<_>>()
@@ -116,18 +116,18 @@ fn an_archive_shows_one_moment_of_all_collections_while_writes_go_on() {
     }))
     .unwrap();
     assert!(contents(&before) != expected, "writes went on");
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     run(import(&database, &archive)).unwrap();
     assert!(contents(&database) == expected);
 }
 
 #[test]
 fn an_archive_of_collections_that_were_not_loaded_has_them_all() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     run(import(&database, &export(&filled()))).unwrap();
     let database = open(&kv.after_process_death()).unwrap();
-    let copy = open(&MemoryKv::new()).unwrap();
+    let copy = open(&SimulatedKv::new()).unwrap();
     run(import(&copy, &export(&database))).unwrap();
     assert!(contents(&copy) == contents(&filled()));
 }
@@ -135,7 +135,7 @@ fn an_archive_of_collections_that_were_not_loaded_has_them_all() {
 #[test]
 fn a_name_that_is_taken_refuses_the_whole_archive() {
     let archive = export(&filled());
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let config = CollectionConfig::new("tree", 9, Metric::L2).unwrap();
     run(database.collection_or_create(config.clone())).unwrap();
@@ -145,7 +145,7 @@ fn a_name_that_is_taken_refuses_the_whole_archive() {
     assert_eq!((database.names(), kv.bytes()), (vec!["tree".to_owned()], bytes), "nothing has changed");
 
     // Somebody makes one of them while the import is under way.
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let mut rest = &archive[..];
     let outcome = run(database.read_archive(async |wanted: usize| {
         let (bytes, behind) = rest.split_at(wanted.min(rest.len()));
@@ -171,7 +171,7 @@ fn an_archive_that_is_cut_off_or_damaged_leaves_nothing_behind() {
             } else {
                 damaged[at] ^= 1 << (at % 8);
             }
-            let kv = MemoryKv::new();
+            let kv = SimulatedKv::new();
             let database = open(&kv).unwrap();
             let bytes = kv.bytes();
             assert!(run(import(&database, &damaged)).is_err(), "byte {at}");
@@ -189,7 +189,7 @@ fn an_import_that_fails_at_any_request_is_there_as_a_whole_or_not_at_all() {
     for fault in [Fault::Abort, Fault::Quota, Fault::LostAnswer] {
         let mut failures = 0;
         for n in 0.. {
-            let kv = MemoryKv::new();
+            let kv = SimulatedKv::new();
             let database = open(&kv).unwrap();
             kv.arm(fault(n));
             let outcome = run(import(&database, &archive));
@@ -217,7 +217,7 @@ fn an_import_that_dies_anywhere_is_swept_and_its_spaces_are_nobody_elses() {
     let archive = export(&all);
     let mut undone = 0;
     for dies_at in 0.. {
-        let kv = MemoryKv::new();
+        let kv = SimulatedKv::new();
         let database = open(&kv).unwrap();
         let (mut rest, mut read, mut copies) = (&archive[..], 0, Vec::new());
         let outcome = run(database.read_archive(async |wanted: usize| {

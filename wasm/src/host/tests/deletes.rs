@@ -7,7 +7,7 @@ use super::*;
 
 #[test]
 fn deleting_by_filter_spares_a_point_that_is_being_rewritten_so_that_it_no_longer_matches() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let kv = database.kv.inner().clone();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0), (2, 0)], Durability::Relaxed)).unwrap();
@@ -33,7 +33,7 @@ fn deleting_by_filter_spares_a_point_that_is_being_rewritten_so_that_it_no_longe
 fn more_points_than_a_batch_are_deleted_by_id_and_by_filter() {
     const POINTS: u64 = 2 * MAX_BATCH as u64 + 5;
     for by_filter in [false, true] {
-        let kv = MemoryKv::new();
+        let kv = SimulatedKv::new();
         let database = open(&kv).unwrap();
         let collection = notes(&database);
         let points: Vec<_> = (0..POINTS).map(|id| (id, u32::from(id == 7))).collect();
@@ -56,7 +56,7 @@ fn more_points_than_a_batch_are_deleted_by_id_and_by_filter() {
 #[test]
 fn points_rewritten_while_more_than_a_batch_is_deleted_by_filter_are_there_afterwards() {
     const POINTS: u64 = 2 * MAX_BATCH as u64;
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..POINTS).map(|id| (id, 0)).collect();
     for batch in points.chunks(MAX_BATCH) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::kv::{Fault, Store};
 
 /// Writes 600 points from `first` on and works until they are sealed, and no longer.
-fn seal_some(database: &Database<MemoryKv>, collection: &Rc<OpenCollection>, first: u64) {
+fn seal_some(database: &Database<SimulatedKv>, collection: &Rc<OpenCollection>, first: u64) {
     let points: Vec<_> = (first..first + 600).map(|id| (id, 0)).collect();
     run(upsert(database, collection, &points, Durability::Relaxed)).unwrap();
     let wanted = collection.request_seal();
@@ -15,7 +15,7 @@ fn seal_some(database: &Database<MemoryKv>, collection: &Rc<OpenCollection>, fir
 
 #[test]
 fn a_merge_whose_answer_was_lost_is_in_service_before_the_next_seal() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     (0..4).for_each(|part| seal_some(&database, &collection, part * 600));
@@ -35,7 +35,7 @@ fn a_merge_whose_answer_was_lost_is_in_service_before_the_next_seal() {
 
 #[test]
 fn a_seal_whose_answer_was_lost_is_not_overwritten_by_a_changed_setting() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..600).map(|id| (id, 0)).collect();
@@ -55,7 +55,7 @@ fn a_seal_whose_answer_was_lost_is_not_overwritten_by_a_changed_setting() {
 
 #[test]
 fn a_seal_that_did_not_happen_is_done_again_and_its_points_stay() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..600).map(|id| (id, 0)).collect();
@@ -71,7 +71,7 @@ fn a_seal_that_did_not_happen_is_done_again_and_its_points_stay() {
 
 #[test]
 fn a_collection_whose_deletion_was_answered_by_nobody_takes_no_more_writes() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.arm(Fault::LostAnswer(0));
@@ -83,7 +83,7 @@ fn a_collection_whose_deletion_was_answered_by_nobody_takes_no_more_writes() {
 
 #[test]
 fn a_write_that_waits_behind_a_deletion_without_an_answer_is_refused() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.hold();
@@ -103,7 +103,7 @@ fn a_write_that_waits_behind_a_deletion_without_an_answer_is_refused() {
 
 #[test]
 fn the_number_of_a_collection_whose_creation_was_not_answered_is_not_given_to_another() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     kv.arm(Fault::LostAnswer(0));
     run(database.collection_or_create(config())).err().unwrap();

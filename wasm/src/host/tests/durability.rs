@@ -8,7 +8,7 @@ use crate::kv::Store;
 
 #[test]
 fn everything_acknowledged_is_there_after_the_process_dies_and_nothing_is_indexed_again() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     for first in (0..3_000).step_by(500) {
@@ -37,7 +37,7 @@ fn everything_acknowledged_is_there_after_the_process_dies_and_nothing_is_indexe
 
 #[test]
 fn strict_writes_survive_a_power_failure_and_stamps_are_never_given_twice() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Strict)).unwrap();
@@ -55,7 +55,7 @@ fn strict_writes_survive_a_power_failure_and_stamps_are_never_given_twice() {
 
 #[test]
 fn flush_makes_relaxed_writes_survive_a_power_failure() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
@@ -67,7 +67,7 @@ fn flush_makes_relaxed_writes_survive_a_power_failure() {
 
 #[test]
 fn a_flushed_record_of_many_rows_survives_a_power_failure() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     upsert_wide(&database, 400);
     run(database.flush()).unwrap();
@@ -77,7 +77,7 @@ fn a_flushed_record_of_many_rows_survives_a_power_failure() {
 
 #[test]
 fn a_sealed_segment_survives_a_power_failure() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
@@ -90,7 +90,7 @@ fn a_sealed_segment_survives_a_power_failure() {
 
 #[test]
 fn writes_that_wait_share_one_transaction_and_keep_their_order() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.hold();
@@ -117,7 +117,7 @@ fn writes_that_wait_share_one_transaction_and_keep_their_order() {
 
 #[test]
 fn two_thousand_writes_reserve_their_stamps_in_two_steps() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let before = database.counters().transactions;
     for id in 0..2_000 {
@@ -128,7 +128,7 @@ fn two_thousand_writes_reserve_their_stamps_in_two_steps() {
 
 #[test]
 fn a_record_of_many_rows_comes_back_whole() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     upsert_wide(&database, 1_500);
     assert!(kv.rows_in(Store::Wal) >= 6);
@@ -142,7 +142,7 @@ fn a_record_of_many_rows_comes_back_whole() {
 
 #[test]
 fn a_second_engine_on_the_same_store_fences_the_first_one_off() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let first = open(&kv).unwrap();
     let collection = notes(&first);
     run(upsert(&first, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
@@ -157,7 +157,7 @@ fn a_second_engine_on_the_same_store_fences_the_first_one_off() {
 
 #[test]
 fn deleting_a_collection_leaves_no_row_of_it_and_its_number_is_not_used_again() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
@@ -178,7 +178,7 @@ fn deleting_a_collection_leaves_no_row_of_it_and_its_number_is_not_used_again() 
 
 #[test]
 fn a_damaged_row_is_an_error_that_names_it() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
@@ -196,7 +196,7 @@ fn a_damaged_row_is_an_error_that_names_it() {
 
 #[test]
 fn an_exported_collection_opens_elsewhere_with_the_same_answers() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
     run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
@@ -205,7 +205,7 @@ fn an_exported_collection_opens_elsewhere_with_the_same_answers() {
     let (manifest, segments) = database.export(&collection);
     let mut bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
 
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let other = open(&kv).unwrap();
     run(other.import("copy", &manifest, &bytes, None)).unwrap();
     let copy = run(other.collection("copy")).unwrap();
@@ -222,7 +222,7 @@ fn an_exported_collection_opens_elsewhere_with_the_same_answers() {
 
 #[test]
 fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     for id in [1, 2] {
         run(upsert(&database, &collection, &[(id, 0)], Durability::Relaxed)).unwrap();
@@ -232,7 +232,7 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     let manifest = Manifest::decode(&manifest).unwrap();
     let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
 
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let other = open(&kv).unwrap();
     let endless = Manifest { sealed_through: u64::MAX, ..manifest.clone() };
     run(other.import("copy", &endless.encode(), &bytes, None)).unwrap();
@@ -248,7 +248,7 @@ fn an_import_that_claims_what_cannot_be_is_refused_and_its_log_begins_anew() {
     assert_eq!(error.kind().code(), "corrupted");
 
     // Two exports of two versions of one point, put together.
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let changed = notes(&database);
     run(upsert(&database, &changed, &[(1, 1)], Durability::Relaxed)).unwrap();
     seal(&database, &changed).unwrap();
@@ -284,14 +284,14 @@ fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
     const YEARS_MS: u64 = 3 * 366 * 24 * 3_600_000;
     let ahead = environment();
     ahead.now_ms.set(ahead.now_ms.get() + YEARS_MS);
-    let database = run(Database::open(&Tenant::local(), MemoryKv::new(), ahead, Durability::Relaxed)).unwrap();
+    let database = run(Database::open(&Tenant::local(), SimulatedKv::new(), ahead, Durability::Relaxed)).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
     seal(&database, &collection).unwrap();
     let (manifest, segments) = database.export(&collection);
     let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
 
-    let other = open(&MemoryKv::new()).unwrap();
+    let other = open(&SimulatedKv::new()).unwrap();
     let error = run(other.import("copy", &manifest, &bytes, None)).unwrap_err();
     assert_eq!(error.kind().code(), "invalid_argument");
     run(upsert(&other, &notes(&other), &[(1, 0)], Durability::Relaxed)).unwrap();
@@ -299,7 +299,7 @@ fn an_import_from_a_far_future_is_refused_before_it_stops_this_clock() {
 
 #[test]
 fn a_database_refuses_another_tenant_and_stays_as_it_is() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let first = open(&kv).unwrap();
     run(upsert(&first, &notes(&first), &[(1, 0), (2, 0), (3, 0)], Durability::Strict)).unwrap();
     run(first.close()).unwrap();
@@ -311,7 +311,7 @@ fn a_database_refuses_another_tenant_and_stays_as_it_is() {
 }
 
 /// Writes points of 512 dimensions in one record, far longer than a row of the log.
-fn upsert_wide(database: &Database<MemoryKv>, count: u64) {
+fn upsert_wide(database: &Database<SimulatedKv>, count: u64) {
     let wide = CollectionConfig::new("wide", 512, Metric::L2).unwrap();
     let collection = run(database.collection_or_create(wide)).unwrap();
     let ids: Vec<PointId> = (0..count).map(PointId::Int).collect();

@@ -9,7 +9,7 @@ use crate::kv::{Fault, Store};
 type Known = BTreeMap<u64, Vec<Option<u32>>>;
 
 /// Writes, seals, deletes and overwrites; keeps account of what may be stored after each answer.
-fn live_a_life(kv: &MemoryKv, known: &mut Known) {
+fn live_a_life(kv: &SimulatedKv, known: &mut Known) {
     let Ok(database) = open(kv) else { return };
     let Ok(collection) = run(database.collection_or_create(config())) else { return };
     for round in 0..4_u32 {
@@ -48,7 +48,7 @@ fn check(collection: &OpenCollection, known: &Known, when: &str) {
 
 fn sweep(fault: impl Fn(u64) -> Fault) -> u64 {
     for n in 0..10_000 {
-        let kv = MemoryKv::new();
+        let kv = SimulatedKv::new();
         let mut known = Known::new();
         kv.arm(fault(n));
         live_a_life(&kv, &mut known);
@@ -87,7 +87,7 @@ fn an_answer_lost_at_any_commit_loses_nothing_acknowledged() {
 
 #[test]
 fn an_exceeded_quota_is_a_limit_and_the_next_write_works() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.arm(Fault::Quota(0));
@@ -100,7 +100,7 @@ fn an_exceeded_quota_is_a_limit_and_the_next_write_works() {
 
 #[test]
 fn a_write_that_failed_and_is_stored_all_the_same_is_visible_before_the_next_one() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     kv.arm(Fault::LostAnswer(0));
@@ -112,7 +112,7 @@ fn a_write_that_failed_and_is_stored_all_the_same_is_visible_before_the_next_one
 
 #[test]
 fn a_database_whose_leftovers_cannot_be_swept_opens_all_the_same() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
@@ -138,7 +138,7 @@ fn a_database_whose_leftovers_cannot_be_swept_opens_all_the_same() {
 
 #[test]
 fn a_merge_whose_inputs_cannot_be_swept_is_in_service_all_the_same() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     for part in 0..4_u64 {
@@ -161,7 +161,7 @@ fn a_merge_whose_inputs_cannot_be_swept_is_in_service_all_the_same() {
 
 #[test]
 fn a_setting_that_could_not_be_stored_is_not_in_force() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let changed = |ef| CollectionConfig { ef_search: Some(ef), ..config() };

@@ -5,7 +5,7 @@ use crate::kv::{Fault, Store};
 
 #[test]
 fn searches_and_writes_go_on_while_indexing_is_held_back() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     database.pause_indexing(true);
     for id in 0..1_000 {
@@ -23,7 +23,7 @@ fn searches_and_writes_go_on_while_indexing_is_held_back() {
 
 #[test]
 fn searches_and_writes_go_on_in_the_middle_of_a_job() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..6_000).map(|id| (id, 0)).collect();
     run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
@@ -41,7 +41,7 @@ fn searches_and_writes_go_on_in_the_middle_of_a_job() {
 
 #[test]
 fn a_hundred_points_added_to_many_write_less_than_three_times_their_size() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let config = CollectionConfig::new("wide", 64, Metric::L2).unwrap();
     let collection = run(database.collection_or_create(config)).unwrap();
@@ -62,7 +62,7 @@ fn a_hundred_points_added_to_many_write_less_than_three_times_their_size() {
 
 #[test]
 fn a_job_that_fails_says_so_and_is_done_later() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..3_000).map(|id| (id, 0)).collect();
@@ -77,7 +77,7 @@ fn a_job_that_fails_says_so_and_is_done_later() {
 
 #[test]
 fn asking_to_seal_what_left_nothing_to_seal_is_answered() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     seal(&database, &collection).unwrap();
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();
@@ -89,7 +89,7 @@ fn asking_to_seal_what_left_nothing_to_seal_is_answered() {
 
 #[test]
 fn progress_ends_with_everything_indexed() {
-    let database = open(&MemoryKv::new()).unwrap();
+    let database = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&database);
     let points: Vec<_> = (0..4_000).map(|id| (id, 0)).collect();
     run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
@@ -105,7 +105,7 @@ fn progress_ends_with_everything_indexed() {
 
 #[test]
 fn asking_to_seal_while_a_job_is_being_stored_is_answered_only_when_it_is() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     run(upsert(&database, &collection, &[(1, 0)], Durability::Relaxed)).unwrap();

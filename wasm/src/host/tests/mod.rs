@@ -6,9 +6,10 @@ mod doubt;
 mod durability;
 mod faults;
 mod indexing;
+mod loss;
 mod repeats;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +24,7 @@ use hyperspace_core::port::{Clock, Entropy};
 use hyperspace_core::types::{Lsn, PointId, Tenant};
 
 use super::{Database, Environment, OpenCollection};
-use crate::kv::{Durability, MemoryKv};
+use crate::kv::{Durability, SimulatedKv};
 
 const DIMENSION: usize = 4;
 
@@ -60,6 +61,7 @@ struct TestEnvironment {
     now_ms: Cell<u64>,
     random: Cell<u64>,
     start: Instant,
+    reports: RefCell<Vec<Error>>,
 }
 
 impl Clock for TestEnvironment {
@@ -81,13 +83,22 @@ impl Environment for TestEnvironment {
     fn elapsed_ms(&self) -> f64 {
         self.start.elapsed().as_secs_f64() * 1e3
     }
+
+    fn report(&self, error: &Error) {
+        self.reports.borrow_mut().push(error.clone());
+    }
 }
 
 fn environment() -> Rc<TestEnvironment> {
-    Rc::new(TestEnvironment { now_ms: Cell::new(1_700_000_000_000), random: Cell::new(7), start: Instant::now() })
+    Rc::new(TestEnvironment {
+        now_ms: Cell::new(1_700_000_000_000),
+        random: Cell::new(7),
+        start: Instant::now(),
+        reports: RefCell::default(),
+    })
 }
 
-fn open(kv: &MemoryKv) -> Result<Database<MemoryKv>> {
+fn open(kv: &SimulatedKv) -> Result<Database<SimulatedKv>> {
     run(Database::open(&Tenant::local(), kv.clone(), environment(), Durability::Relaxed))
 }
 
@@ -95,7 +106,7 @@ fn config() -> CollectionConfig {
     CollectionConfig::new("notes", DIMENSION, Metric::L2).unwrap()
 }
 
-fn notes(database: &Database<MemoryKv>) -> Rc<OpenCollection> {
+fn notes(database: &Database<SimulatedKv>) -> Rc<OpenCollection> {
     run(database.collection_or_create(config())).unwrap()
 }
 
@@ -111,7 +122,7 @@ fn vector_of(id: u64, version: u32) -> Vec<f32> {
 }
 
 async fn upsert(
-    database: &Database<MemoryKv>,
+    database: &Database<SimulatedKv>,
     collection: &Rc<OpenCollection>,
     points: &[(u64, u32)],
     durability: Durability,
@@ -129,18 +140,18 @@ async fn upsert(
     database.upsert(collection, &batch, Some(durability), None).await
 }
 
-async fn delete(database: &Database<MemoryKv>, collection: &Rc<OpenCollection>, ids: &[u64]) -> Result<usize> {
+async fn delete(database: &Database<SimulatedKv>, collection: &Rc<OpenCollection>, ids: &[u64]) -> Result<usize> {
     let ids: Vec<PointId> = ids.iter().map(|&id| PointId::Int(id)).collect();
     database.delete(collection, &ids, None, None).await.map(|(deleted, _)| deleted)
 }
 
 /// Works until nothing is left to do.
-fn work_off(database: &Database<MemoryKv>) -> Result<()> {
+fn work_off(database: &Database<SimulatedKv>) -> Result<()> {
     while run(database.work(5.0))? {}
     Ok(())
 }
 
-fn seal(database: &Database<MemoryKv>, collection: &OpenCollection) -> Result<()> {
+fn seal(database: &Database<SimulatedKv>, collection: &OpenCollection) -> Result<()> {
     let wanted = collection.request_seal();
     work_off(database)?;
     assert!(collection.sealed_through() >= wanted);

@@ -15,7 +15,7 @@ fn asked(tab: u64, n: u64) -> Option<Asked> {
 }
 
 fn write(
-    database: &Database<MemoryKv>,
+    database: &Database<SimulatedKv>,
     collection: &Rc<OpenCollection>,
     (id, version): (u64, u32),
     asked: Option<Asked>,
@@ -26,7 +26,7 @@ fn write(
 }
 
 fn erase(
-    database: &Database<MemoryKv>,
+    database: &Database<SimulatedKv>,
     collection: &Rc<OpenCollection>,
     ids: &[u64],
     asked: Option<Asked>,
@@ -38,7 +38,7 @@ fn erase(
 #[test]
 fn a_request_that_the_dead_owner_did_is_answered_and_not_done_again() {
     for sealed in [false, true] {
-        let kv = MemoryKv::new();
+        let kv = SimulatedKv::new();
         let dead = open(&kv).unwrap();
         let collection = notes(&dead);
         let lsn = write(&dead, &collection, (1, 1), asked(7, 1)).unwrap();
@@ -61,7 +61,7 @@ fn a_request_that_the_dead_owner_did_is_answered_and_not_done_again() {
 
 #[test]
 fn a_request_that_was_not_done_is_done_although_a_later_one_of_its_tab_was() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let dead = open(&kv).unwrap();
     let collection = notes(&dead);
     kv.arm(Fault::Quota(0));
@@ -79,7 +79,7 @@ fn whatever_becomes_of_the_first_attempt_a_write_is_there_once_and_never_over_a_
     const ROUNDS: u64 = 300;
     let (mut random, mut done_before, mut done_later) = (0x5eed_u64, 0, 0);
     println!("seed {random:#x}");
-    let mut kv = MemoryKv::new();
+    let mut kv = SimulatedKv::new();
     for round in 0..ROUNDS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (id, version) = (random >> 33 & 7, 2 * round as u32);
@@ -111,7 +111,7 @@ fn whatever_becomes_of_the_first_attempt_a_write_is_there_once_and_never_over_a_
 #[test]
 fn a_large_delete_that_was_cut_short_is_finished_by_the_next_owner() {
     const POINTS: u64 = MAX_BATCH as u64 + 5;
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let dead = open(&kv).unwrap();
     let collection = notes(&dead);
     let points: Vec<_> = (0..POINTS).map(|id| (id, 0)).collect();
@@ -136,7 +136,7 @@ fn a_large_delete_that_was_cut_short_is_finished_by_the_next_owner() {
 #[test]
 fn a_deletion_asked_for_again_spares_the_collection_that_was_made_since() {
     for lost in [false, true] {
-        let kv = MemoryKv::new();
+        let kv = SimulatedKv::new();
         let first = open(&kv).unwrap();
         let old = notes(&first).space();
         write(&first, &notes(&first), (1, 0), None).unwrap();
@@ -163,13 +163,13 @@ fn a_deletion_asked_for_again_spares_the_collection_that_was_made_since() {
 
 #[test]
 fn an_import_asked_for_again_is_answered() {
-    let source = open(&MemoryKv::new()).unwrap();
+    let source = open(&SimulatedKv::new()).unwrap();
     let collection = notes(&source);
     write(&source, &collection, (1, 0), None).unwrap();
     seal(&source, &collection).unwrap();
     let (manifest, segments) = source.export(&collection);
     let bytes: Vec<Vec<u8>> = segments.iter().map(|segment| segment.bytes().to_vec()).collect();
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     run(open(&kv).unwrap().import("copy", &manifest, &bytes, asked(7, 1))).unwrap();
     let owner = open(&kv.after_process_death()).unwrap();
     run(owner.import("copy", &manifest, &bytes, asked(7, 1))).unwrap();
@@ -179,7 +179,7 @@ fn an_import_asked_for_again_is_answered() {
 
 #[test]
 fn answers_are_kept_as_long_as_a_living_tab_may_ask_for_them() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let database = open(&kv).unwrap();
     let collection = notes(&database);
     let row = || kv.rows_in(Store::Meta);
@@ -192,7 +192,7 @@ fn answers_are_kept_as_long_as_a_living_tab_may_ask_for_them() {
     }
     seal(&database, &collection).unwrap();
     let answers =
-        |kv: &MemoryKv| (run(kv.get(Store::Meta, &answers_key())).unwrap().unwrap().len() - FRAME_HEADER) / 32;
+        |kv: &SimulatedKv| (run(kv.get(Store::Meta, &answers_key())).unwrap().unwrap().len() - FRAME_HEADER) / 32;
     assert_eq!(answers(&kv), 101, "all of the one tab, and the newest of the one that has the others");
     database.keep_tabs(vec![8]);
     // A tab that is new since is alive: it asks.
@@ -213,7 +213,7 @@ fn answers_are_kept_as_long_as_a_living_tab_may_ask_for_them() {
 
 #[test]
 fn an_owner_that_takes_over_gives_no_stamp_that_the_one_before_it_may_have_given() {
-    let kv = MemoryKv::new();
+    let kv = SimulatedKv::new();
     let frozen = open(&kv).unwrap();
     let collection = notes(&frozen);
     kv.hold();
