@@ -316,7 +316,7 @@ impl<K: Kv> Database<K> {
                 Cow::Owned(collection.snapshot().matching(filter))
             }
         };
-        let mut deleted = 0;
+        let (mut deleted, mut is_stored) = (0, false);
         let mut batches = ids.chunks(MAX_BATCH);
         while turn.is_some() {
             // No ids make a batch too: whether the collection is there is checked all the same.
@@ -338,7 +338,12 @@ impl<K: Kv> Database<K> {
             }
             if let Some(prepared) = prepared {
                 deleted += self.commit(collection, prepared, request, durability).await?.deleted;
+                is_stored = true;
             }
+        }
+        if durability == Durability::Strict && !is_stored {
+            // That nothing matches may be the work of relaxed writes.
+            self.flush().await?;
         }
         let newest = collection.engine.borrow().newest_lsn();
         Ok((deleted, newest))

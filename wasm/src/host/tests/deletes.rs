@@ -30,6 +30,18 @@ fn deleting_by_filter_spares_a_point_that_is_being_rewritten_so_that_it_no_longe
 }
 
 #[test]
+fn a_strict_delete_that_finds_nothing_is_as_durable_as_what_made_it_find_nothing() {
+    let kv = SimulatedKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    run(upsert(&database, &collection, &[(1, 0)], Durability::Strict)).unwrap();
+    let delete =
+        |durability| run(database.delete_where(&collection, &version_is(0), Some(durability), None)).unwrap().0;
+    assert_eq!((delete(Durability::Relaxed), delete(Durability::Strict)), (1, 0));
+    assert_eq!(notes(&open(&kv.after_power_failure()).unwrap()).snapshot().len(), 0);
+}
+
+#[test]
 fn more_points_than_a_batch_are_deleted_by_id_and_by_filter() {
     const POINTS: u64 = 2 * MAX_BATCH as u64 + 5;
     for by_filter in [false, true] {
