@@ -200,11 +200,12 @@ test("an owner that closes, crashes or reloads at random moments loses and doubl
     events[kind] += 1;
     const victim = kind === "bystander" ? pages.find((page) => page !== owner) : owner;
     pages.splice(pages.indexOf(victim), 1);
-    model.leave(victim.tab);
     if (kind === "close") await victim.close();
     else if (kind === "reload") await victim.reload().then(() => victim.close());
     else if (kind === "handover") await victim.evaluate(() => window.db.close()).then(() => victim.close());
     else await crash(context, victim);
+    // Only now: until it had ended, it went on writing.
+    model.leave(victim.tab);
     pages.push(await start());
   }
   await model.progress(
