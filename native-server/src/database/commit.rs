@@ -16,7 +16,7 @@ use hyperspace_core::types::Lsn;
 use tokio::sync::oneshot;
 
 use super::collection::OpenCollection;
-use super::options::Written;
+use super::options::{State, Written};
 use super::{Database, Workers, held};
 use crate::mutation::{self, Mutation};
 use crate::store::log::{Log, LogEntry};
@@ -316,11 +316,22 @@ impl Database {
         self.points_deleted.fetch_add(deleted as u64, Ordering::Relaxed);
     }
 
-    /// When the log has grown long, seals the memtables that keep its oldest file.
+    /// When the log has grown long, removes what is no longer needed of it, and seals the memtables that keep the rest.
+    ///
+    /// What was sealed while it stood in the last file could not be removed then, and nobody else looks at it again. While
+    /// a snapshot keeps all files it is left to the end of that.
     pub(super) fn shorten_log(&self) {
-        let is_long = |log: &&Log| log.bytes() > self.options.log_limit || log.files() > self.options.most_log_files();
+        let is_long = |log: &Log| log.bytes() > self.options.log_limit || log.files() > self.options.most_log_files();
+        if !held(&self.log).as_ref().is_some_and(is_long) {
+            return;
+        }
+        if let Ok(_layout) = self.layout.try_read()
+            && self.state() == State::Ready
+        {
+            self.cut_log();
+        }
         let holders: Vec<_> =
-            held(&self.log).as_ref().filter(is_long).into_iter().flat_map(Log::oldest_holds).collect();
+            held(&self.log).as_ref().filter(|log| is_long(log)).into_iter().flat_map(Log::oldest_holds).collect();
         for (space, newest) in holders {
             if let Some(collection) = self.by_number(space).filter(|c| c.sealed_through() < newest) {
                 self.ask_for_seal(&collection);

@@ -277,6 +277,7 @@ impl Database {
         collection.write(|engine| engine.install(sealed));
         self.remove_segments(space, &flip.dropped);
         self.cut_log();
+        self.shorten_log();
         Ok(Some(flip.added.map_or(0, |segment| segment.byte_len())))
     }
 
@@ -308,7 +309,7 @@ impl Database {
         }
     }
 
-    /// Removes the log files whose records are all in segments, and sees to it that long logs become shorter.
+    /// Removes the log files whose records are all in segments; the caller sees to it that no snapshot needs them.
     pub(super) fn cut_log(&self) {
         let before = self.log_bytes.load(Ordering::Relaxed);
         if let Err(error) = self.with_log(|log| log.cut(|space| self.covered(space))) {
@@ -318,6 +319,5 @@ impl Database {
             // Writers of any collection may have waited for that.
             self.open_collections().iter().for_each(|collection| collection.tell());
         }
-        self.shorten_log();
     }
 }

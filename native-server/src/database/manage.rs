@@ -68,6 +68,7 @@ impl Database {
             tracing::warn!(%error, "files of a deleted collection stay until the next start");
         }
         self.cut_log();
+        self.shorten_log();
         Ok(())
     }
 

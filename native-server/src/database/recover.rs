@@ -92,6 +92,7 @@ impl Database {
         database.put_all_into_service(spaces);
         if database.state() == State::Ready {
             database.cut_log();
+            database.shorten_log();
         }
         Ok(database)
     }

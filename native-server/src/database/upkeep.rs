@@ -27,6 +27,13 @@ impl Database {
     /// # Errors
     /// `Corrupted` when a collection is damaged; `LimitExceeded` when the disk is full; nothing is left behind then.
     pub fn snapshot(&self) -> Result<SnapshotReport> {
+        let outcome = self.copy();
+        // What could not be removed meanwhile.
+        self.shorten_log();
+        outcome
+    }
+
+    fn copy(&self) -> Result<SnapshotReport> {
         let _layout = write(&self.layout);
         self.check_writable()?;
         let mut random = [0; 10];

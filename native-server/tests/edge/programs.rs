@@ -67,9 +67,8 @@ fn what_is_not_built_says_so_in_one_line_and_exits_2() {
     for line in server {
         assert_fails("hyperspace-server", &run(SERVER, folder.path(), line), 2, "not built yet");
     }
-    let cli: [&[&str]; 9] = [
+    let cli: [&[&str]; 8] = [
         &[],
-        &["export", "c"],
         &["keys", "create", "--name", "x"],
         &["promote"],
         &["remove-follower", "x"],

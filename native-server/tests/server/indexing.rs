@@ -159,8 +159,9 @@ fn a_writer_who_waits_for_the_log_goes_on_when_another_collection_is_sealed() {
     disk.hold(Kind::Append, "spaces");
     upsert(&database, &oldest, &ids(0, 400), &Random::new(1).vector(400 * DIMENSION), Relaxed).unwrap();
     disk.until_waiting(1);
+    let is_full = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (database, other) = (&database, &other);
+        let (database, other, is_full) = (&database, &other, &is_full);
         let writer = scope.spawn(move || {
             let mut id = 0;
             // Fewer rows than would seal its own collection: nobody else tells it that there is room.
@@ -168,16 +169,35 @@ fn a_writer_who_waits_for_the_log_goes_on_when_another_collection_is_sealed() {
                 queue_large(database, other, id).wait_blocking().unwrap();
                 id += 1;
             }
+            is_full.store(true, Ordering::Relaxed);
             queue_large(database, other, id).wait_blocking().unwrap();
             id
         });
-        while database.stats().log_bytes <= 2 * LIMIT {
+        while !is_full.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
         disk.release();
         assert!(writer.join().unwrap() < 20);
     });
     assert_eq!(other.stats().segments, 0, "it was not sealed itself");
+}
+
+#[test]
+fn a_log_whose_oldest_file_was_the_last_one_when_it_was_sealed_is_shortened_all_the_same() {
+    const LIMIT: u64 = 8 << 10;
+    let options =
+        DatabaseOptions { log_limit: LIMIT, log_file_bytes: 2 << 10, patience: Duration::from_secs(5), ..small(1) };
+    let database = Database::open_on(SimDisk::default().arc(), options).unwrap();
+    let collection = created(&database, "c");
+    for round in 0..20 {
+        // Sealed while it stands in the file that is written to, which cannot go yet.
+        queue_large(&database, &collection, round * 10).wait_blocking().unwrap();
+        database.vacuum(&collection).unwrap();
+        for id in 1..10 {
+            queue_large(&database, &collection, round * 10 + id).wait_blocking().unwrap();
+        }
+    }
+    assert!(database.stats().log_bytes <= 2 * LIMIT + (4 << 10), "{:?}", database.stats());
 }
 
 /// Queues a point with two kilobytes of metadata.
