@@ -12,5 +12,9 @@ pub mod mutation;
 pub mod proto;
 pub mod service;
 pub mod settings;
+#[cfg(not(feature = "fuzzing"))]
 mod store;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod store;
 pub mod tenancy;

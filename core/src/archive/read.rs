@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{HEADER, KIND_COLLECTION, KIND_DONE, KIND_END, MAGIC, MAX_BLOCK_BYTES, Progress, VERSION};
 use crate::bytes::Reader;
-use crate::collection::{CollectionConfig, UpsertBatch, Vectors};
+use crate::collection::{CollectionConfig, MAX_BATCH, UpsertBatch, Vectors};
 use crate::error::{Error, Result};
 use crate::log::frame::{Frame, PREFIX, Prefix};
 use crate::log::{Entry, KIND_WRITES, WriteBatch};
@@ -207,6 +207,10 @@ impl ArchiveReader {
                 "points of {} dimensions in collection `{}` of {dimension}",
                 writes.dimension, config.name
             )));
+        }
+        if writes.len() > MAX_BATCH {
+            let count = writes.len();
+            return Err(Error::corrupted(format!("it holds {count} points, {MAX_BATCH} are the most")));
         }
         let mut points = Points::default();
         for (_, entry) in writes.entries() {

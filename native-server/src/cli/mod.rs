@@ -9,6 +9,9 @@ mod collections;
 mod connect;
 mod export;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod output;
 mod search;

@@ -35,7 +35,7 @@ impl Guard {
     }
 
     /// Checks a request that arrived at the address `arrived_at` of this machine.
-    fn check(&self, uri: &Uri, headers: &HeaderMap, arrived_at: Option<IpAddr>) -> Result<()> {
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap, arrived_at: Option<IpAddr>) -> Result<()> {
         let host = single(headers, "host")?;
         // HTTP/2 has `:authority`, HTTP/1 has `host`; who sends both has to mean the same by them.
         let named = match (uri.authority(), host) {

@@ -8,6 +8,9 @@ mod collections;
 mod connections;
 mod convert;
 mod demo;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod handlers;
 mod health;

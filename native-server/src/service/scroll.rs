@@ -53,7 +53,7 @@ fn cursor_to(key: Option<IdKey>) -> Vec<u8> {
     key.map_or_else(Vec::new, |key| key.0.to_vec())
 }
 
-fn cursor_from(bytes: &[u8]) -> Result<Option<IdKey>> {
+pub(super) fn cursor_from(bytes: &[u8]) -> Result<Option<IdKey>> {
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -35,7 +35,7 @@ pub(super) async fn resolve(mut request: Request, next: Next) -> Response {
     }
 }
 
-fn tenant(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Tenant> {
+pub(super) fn tenant(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Tenant> {
     if let Some(name) = CREDENTIALS.into_iter().find(|name| headers.contains_key(*name)) {
         return Err(Error::unsupported(format!("API keys are not built yet: leave header `{name}` out")));
     }

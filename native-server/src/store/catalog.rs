@@ -85,7 +85,7 @@ impl Catalog {
         }
         let mut reader = Reader::new(body);
         let (database, writer) = (reader.u64("a database")?, reader.u64("a writer")?);
-        let (newest_hlc, reserved) = (reader.u64("a time")?, reader.u64("a reservation")?);
+        let (newest_hlc, reserved) = (reader.u64("a time")?, reader.counter("a reservation")?);
         let mut spaces = BTreeMap::new();
         for _ in 0..reader.u32("a number of spaces")? {
             let space = SpaceId(reader.u64("a space")?);
@@ -110,6 +110,8 @@ fn text(reader: &mut Reader<'_>) -> Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use hyperspace_core::bytes::MAX_COUNTER;
+
     use super::*;
 
     #[test]
@@ -127,6 +129,14 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Catalog::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_reservation_beyond_which_nothing_can_be_counted_is_damage() {
+        for (reserved, is_fine) in [(MAX_COUNTER, true), (MAX_COUNTER + 1, false), (u64::MAX, false)] {
+            let catalog = Catalog { database: 6, writer: 7, newest_hlc: 8, reserved, spaces: BTreeMap::new() };
+            assert_eq!(Catalog::decode(&catalog.encode()).is_ok(), is_fine, "{reserved}");
         }
     }
 }

@@ -17,7 +17,7 @@
 //! comes from the database's secret number and the file's, so nobody can write bytes that pass for a frame; and the head
 //! has a checksum of its own, so that looking costs a few bytes a place.
 
-use hyperspace_core::bytes::{Reader, Writer, crc32c};
+use hyperspace_core::bytes::{Reader, Writer, checked_counter, crc32c};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::SpaceId;
 
@@ -28,9 +28,9 @@ const VERSION: u32 = 1;
 /// Bytes before the first frame.
 pub(crate) const FILE_HEADER: usize = 32;
 /// Bytes of a frame before its body.
-const HEAD: usize = 29;
+pub(super) const HEAD: usize = 29;
 /// Bytes of a frame that the sum of its head does not cover.
-const UNCOVERED: usize = 4;
+pub(super) const UNCOVERED: usize = 4;
 const KIND_RECORD: u8 = 1;
 const KIND_END: u8 = 2;
 
@@ -47,7 +47,7 @@ impl Salt {
         Self(crc32c(&numbers))
     }
 
-    fn sum(self, bytes: &[u8]) -> u32 {
+    pub(super) fn sum(self, bytes: &[u8]) -> u32 {
         crc32c(bytes) ^ self.0
     }
 }
@@ -104,7 +104,7 @@ pub(crate) fn decode_file_header(bytes: &[u8]) -> Result<(u64, u64)> {
     if version != VERSION {
         return Err(Error::unsupported(format!("log version {version}; this build reads {VERSION}")));
     }
-    Ok((database, first_seq))
+    Ok((database, checked_counter(first_seq, "a log file's first number")?))
 }
 
 /// Appends a frame.
@@ -144,7 +144,7 @@ pub(crate) fn decode_frame(bytes: &[u8], salt: Salt) -> Result<Frame<'_>> {
         return Err(Error::corrupted(format!("a frame's head has checksum {found:08x}, not {sum:08x}")));
     }
     let (len, body_sum) = (reader.u32("a body's length")? as usize, reader.u32("a body's checksum")?);
-    let (seq, durable) = (reader.u64("a frame's number")?, reader.u64("a durable number")?);
+    let (seq, durable) = (reader.counter("a frame's number")?, reader.counter("a durable number")?);
     let kind = reader.u8("a frame's kind")?;
     let mut reader = Reader::new(&bytes[HEAD..]);
     let body = reader.bytes(len, "a frame's body")?;
@@ -167,6 +167,8 @@ pub(crate) fn decode_frame(bytes: &[u8], salt: Salt) -> Result<Frame<'_>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use hyperspace_core::bytes::MAX_COUNTER;
 
     use super::*;
 
@@ -197,6 +199,18 @@ mod tests {
         assert_eq!(decode_frame(&end, salt).unwrap().body, Body::End);
         for other in [Salt::of(4, 1), Salt::of(3, 2)] {
             assert!(decode_frame(&end, other).is_err(), "a frame of another file or database is none here");
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_which_nothing_can_be_counted_are_damage() {
+        for (number, is_fine) in [(MAX_COUNTER, true), (MAX_COUNTER + 1, false), (u64::MAX, false)] {
+            assert_eq!(decode_file_header(&encode_file_header(3, number)).is_ok(), is_fine, "{number}");
+            for (seq, durable) in [(number, 1), (1, number)] {
+                let (mut frame, salt) = (Vec::new(), Salt::of(3, 1));
+                encode_frame(&mut frame, salt, seq, durable, Body::End);
+                assert_eq!(decode_frame(&frame, salt).is_ok(), is_fine, "frame {seq}, durable through {durable}");
+            }
         }
     }
 }

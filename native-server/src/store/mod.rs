@@ -14,6 +14,9 @@
 pub(crate) mod catalog;
 pub(crate) mod files;
 pub(crate) mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod log;
 pub(crate) mod replay;
 #[cfg(test)]

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hyperspace_core::bytes::Reader;
+use hyperspace_core::bytes::checked_counter;
 use hyperspace_core::error::{Error, ErrorKind, Result};
-use hyperspace_core::types::{Lsn, SpaceId};
+use hyperspace_core::log::Record;
+use hyperspace_core::types::SpaceId;
 
 use super::files::{LOG, log_file, log_number, replace};
 use super::frame::{Body, FILE_HEADER, Frame, Salt, decode_file_header, decode_frame};
@@ -42,8 +43,8 @@ pub(crate) struct Replayed {
 pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Records<'_>)) -> Result<Replayed> {
     let listed = list_files(disk)?;
     let newest = listed.keys().next_back().copied();
-    let mut replayed =
-        Replayed { files: Vec::new(), next_seq: 1, next_number: newest.map_or(1, |last| last + 1), obstacle: None };
+    let next_number = checked_counter(newest.unwrap_or(0), "the number of the newest log file")? + 1;
+    let mut replayed = Replayed { files: Vec::new(), next_seq: 1, next_number, obstacle: None };
     let mut expected = None;
     for (&number, &len) in &listed {
         let path = log_file(number);
@@ -53,7 +54,7 @@ pub(crate) fn replay(disk: &dyn Disk, database: u64, mut apply: impl FnMut(&Reco
         let reading = LogFile::new(database, number, &bytes, is_last);
         let gaps = reading.read(expected, &mut replayed.next_seq, |_, frame| {
             if let Body::Record(space, record) = frame.body {
-                holds.insert(space, lsn_of(record)?);
+                holds.insert(space, Record::number(record)?);
                 records.entry(space).or_default().push(record);
             }
             Ok(())
@@ -215,11 +216,4 @@ impl<'a> LogFile<'a> {
             (frame.seq >= expected && frame.durable < frame.seq).then_some((at, frame))
         })
     }
-}
-
-/// The number of a record as the engine encoded it: behind its length and checksum.
-fn lsn_of(record: &[u8]) -> Result<Lsn> {
-    let mut reader = Reader::new(record);
-    reader.bytes(8, "a record's prefix")?;
-    Ok(Lsn(reader.u64("a record's number")?))
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hyperspace_core::bytes::crc32c;
+use hyperspace_core::bytes::{MAX_COUNTER, crc32c};
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::log::{RequestId, encode_writes};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
@@ -340,4 +340,20 @@ fn a_log_of_another_database_is_refused() {
     log.close().unwrap();
     let error = replay(&*world.disk, DATABASE + 1, |_| ()).unwrap_err();
     assert!(error.message().contains("it is of database"), "{error}");
+}
+
+#[test]
+fn a_log_file_with_a_number_behind_which_none_can_be_counted_is_refused() {
+    let world = World::new();
+    let mut log = world.start(300);
+    append(&mut log, 1, 3);
+    log.close().unwrap();
+    let (image, before) = (world.bytes(1), lsns(&world.replay().1));
+    for number in [MAX_COUNTER + 1, u64::MAX] {
+        world.put(number, &image);
+        let error = replay(&*world.disk, DATABASE, |_| ()).unwrap_err();
+        assert!(error.message().contains(&format!("the number of the newest log file is {number}")), "{error}");
+        world.disk.remove(&log_file(number)).unwrap();
+    }
+    assert_eq!(lsns(&world.replay().1), before, "nothing else was wrong, and nothing was changed");
 }

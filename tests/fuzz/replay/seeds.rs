@@ -2,17 +2,27 @@
 //!
 //! They are committed as `corpus/<target>/seed-*`, and written anew with `HS_CORPUS=write` when a format changes.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Urgency, Vectors};
+use hyperspace_core::archive::ArchiveWriter;
+use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Urgency, Vectors as Components};
 use hyperspace_core::hnsw::GraphParts;
 use hyperspace_core::log::{RequestId, Stamper};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
 use hyperspace_core::segment::{LiveBitmap, Segment};
 use hyperspace_core::types::{Offset, PointId};
+use hyperspace_server::proto::vectors::Rows;
+use hyperspace_server::proto::{self, Vectors};
+use hyperspace_server::service::fuzzing;
+use hyperspace_wasm::host::Asked;
+use hyperspace_wasm::kv::{FRAME_HEADER, Kv as _, SimulatedKv, Store};
+use prost::Message as _;
+
+use crate::targets::tab;
 
 /// An input: the target, the name of the file, the bytes.
 pub(crate) type Seed = (&'static str, String, Vec<u8>);
@@ -55,7 +65,146 @@ pub(crate) fn all() -> Vec<Seed> {
     for (name, id) in [("number", PointId::Int(7)), ("string", PointId::string("ä").unwrap())] {
         add("names", name, id.to_canonical());
     }
+    for (name, text) in HEADERS {
+        add("headers", name, text.into());
+    }
+    for (name, text) in SETTINGS {
+        add("settings", name, text.into());
+    }
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1/data");
+    let stored = |file: &str| fs::read(image.join(file)).unwrap();
+    add("catalog", "image", stored("catalog"));
+    for number in [1, 2] {
+        let file = stored(&format!("log/{number:016x}"));
+        let cut = if number == 1 { u16::MAX } else { file.len() as u16 };
+        add("log", &format!("image-{number}"), [&cut.to_le_bytes(), &file[..]].concat());
+    }
+    requests(&mut add);
+    files(&mut add);
+    archive(&mut add);
+    tab(&mut add);
     seeds
+}
+
+type Add<'a> = dyn FnMut(&'static str, &str, Vec<u8>) + 'a;
+
+const HEADERS: [(&str, &str); 4] = [
+    ("own", "/hyperspace.v1.Points/Search\nlocalhost:50051\nhttp://localhost:50051\nada@example.org"),
+    ("http2", "http://db.example.org/healthz\n\nhttp://app.example.org:5173"),
+    ("address", "/\n192.168.1.5:80"),
+    ("six", "/\n[::ffff:192.168.1.5]:80\n"),
+];
+
+const SETTINGS: [(&str, &str); 2] = [
+    ("some", "data_dir = \"a \\\"b\\\"\"\nindexers = 3\ninsecure = true\nallowed_hosts = [\"a.org\", \"[::1]\"]\n"),
+    ("more", "listen = '[::1]:0'\ndurability = 'relaxed'\nallowed_origins = \"http://a:1,tauri://b\"\nlog = 'trace'\n"),
+];
+
+fn requests(add: &mut Add<'_>) {
+    let ids = vec![id(proto::point_id::Id::Number(7)), id(proto::point_id::Id::Text("seven".into()))];
+    let row = |points: usize| Some(Vectors { rows: Some(Rows::F32(vec![1; points * 12].into())) });
+    let metadata = vec![DOCUMENTS[0].1.to_owned(), String::new()];
+    let upsert = proto::UpsertRequest {
+        collection: "notes".into(),
+        ids: ids.clone(),
+        vectors: row(2),
+        metadata: metadata.clone(),
+        durability: 1,
+    };
+    add("requests", "upsert", upsert.encode_to_vec());
+    let set = proto::SetMetadataRequest { collection: "notes".into(), ids, metadata, ..Default::default() };
+    add("requests", "set-metadata", set.encode_to_vec());
+    let filter = FILTERS[1].to_owned();
+    let search = proto::SearchRequest { vector: row(1), top_k: 5, filter: filter.clone(), ..Default::default() };
+    add("requests", "search", search.encode_to_vec());
+    let scroll = proto::ScrollRequest { cursor: vec![7; 16], filter, ..Default::default() };
+    add("requests", "scroll", scroll.encode_to_vec());
+    let config = CollectionConfig { m: Some(8), ..CollectionConfig::new("notes", 3, Metric::Poincare).unwrap() };
+    let create = proto::CreateCollectionRequest { config: Some(fuzzing::config_to(&config)) };
+    add("requests", "create", create.encode_to_vec());
+}
+
+const fn id(id: proto::point_id::Id) -> proto::PointId {
+    proto::PointId { id: Some(id) }
+}
+
+fn files(add: &mut Add<'_>) {
+    let numbers = [0.5_f32, -1.25, 3.0, 1e-3, -0.0, 65504.0];
+    for (name, descr, bytes) in [
+        ("f4", "<f4", numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()),
+        ("f8", ">f8", numbers.iter().flat_map(|x| f64::from(*x).to_be_bytes()).collect()),
+        ("f2", "<f2", vec![0x3c; 12]),
+    ] {
+        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (3, 2), }}");
+        let header = format!("{header:<117}\n");
+        let head = [&b"\x93NUMPY\x01\x00"[..], &(header.len() as u16).to_le_bytes(), header.as_bytes()].concat();
+        add("import_npy", name, [head, bytes].concat());
+    }
+    let row = |row: &[f32]| -> Vec<u8> { row.iter().flat_map(|x| x.to_le_bytes()).collect() };
+    let fvecs = numbers.chunks(2).flat_map(|pair| [2_i32.to_le_bytes().to_vec(), row(pair)].concat()).collect();
+    add("import_fvecs", "three", fvecs);
+    let lines = [
+        r#"{"id":18446744073709551615,"vector":[1,2.5,-3e-7],"metadata":{"a":{"b":[1,"x"]}}}"#,
+        "",
+        r#"{"id":"x","vector":[1,2,3]}"#,
+        r#"{"vector":[0.1,0.2,0.3],"metadata":null}"#,
+    ];
+    add("import_jsonl", "four", lines.join("\n").into_bytes());
+}
+
+/// An archive of three collections, one of them empty, and what is remembered of its import.
+fn archive(add: &mut Add<'_>) {
+    let config = |name, metric| CollectionConfig::new(name, 2, metric).unwrap();
+    let configs = vec![config("a", Metric::Poincare), config("b", Metric::L2), config("c", Metric::Cosine)];
+    let mut writer = ArchiveWriter::new(configs);
+    writer.put(&PointId::Int(1), &[0.5, 0.25], 1.0 / (1.0 - 0.3125), &[]);
+    writer.put(&PointId::string("two").unwrap(), &[1.0, 0.0], 1e9, &[1, 0, b'k', 2]);
+    writer.finish_collection();
+    writer.finish_collection();
+    writer.put(&PointId::Int(3), &[3.0, 4.0], 0.2, &[]);
+    writer.finish_collection();
+    add("archive", "three", writer.finish());
+    let state = r#"{"task":{"server":"http://localhost:50051","user_id":null,"collection":"c","collection_id":"1f","#;
+    let file = r#"{"bytes":10,"modified":{"secs_since_epoch":1795400000,"nanos_since_epoch":123456789}}"#;
+    let state = format!(r#"{state}"file":{file},"metadata":{file},"id_offset":5}},"rows":300}}"#);
+    add("import_state", "some", state.into_bytes());
+}
+
+fn tab(add: &mut Add<'_>) {
+    let kv = SimulatedKv::new();
+    let database = tab::open(&kv).unwrap();
+    let ids: Vec<_> = (0..12).map(PointId::Int).collect();
+    let vectors: Vec<f32> = (0..24).map(|at| at as f32).collect();
+    let metadata = vec![Metadata::default(); 12];
+    let batch = UpsertBatch { ids: &ids, vectors: Components::F32(&vectors), metadata: &metadata };
+    for (name, seals) in [("sealed", true), ("log", false)] {
+        let config = CollectionConfig::new(name, 2, Metric::L2).unwrap();
+        let collection = tab::finished(database.collection_or_create(config)).unwrap();
+        let asked = Asked { id: RequestId { tab: 3, n: 4 }, since: 4 };
+        tab::finished(database.upsert(&collection, &batch, None, Some(asked))).unwrap();
+        if seals {
+            collection.request_seal();
+            while tab::finished(database.work(5.0)).unwrap() {}
+        }
+        tab::finished(database.delete(&collection, &ids[..2], None, None)).unwrap();
+    }
+    tab::finished(database.close()).unwrap();
+    let mut rows = Vec::new();
+    for store in Store::ALL {
+        for (key, row) in tab::finished(kv.range(store, &[], &[u8::MAX; 32], 1_000)).unwrap() {
+            rows.push((store, key, row.to_vec()));
+        }
+    }
+    let small = rows.iter().filter(|(store, ..)| [Store::Meta, Store::Spaces, Store::Segs].contains(store));
+    for (store, key, row) in small {
+        let name = match key.first_chunk().filter(|_| *store != Store::Meta) {
+            Some(space) => format!("{}-{}", store.name(), u64::from_be_bytes(*space)),
+            None => String::from_utf8(key.clone()).unwrap(),
+        };
+        add("tab_rows", &name, row[FRAME_HEADER..].to_vec());
+        add("tab_rows", &format!("{name}-framed"), row.clone());
+    }
+    add("tab_database", "two", tab::encode_rows(&rows));
 }
 
 const DOCUMENTS: [(&str, &str); 3] = [
@@ -95,7 +244,7 @@ fn sealed(metric: Metric) -> Sealed {
     let metadata = Metadata::from_value(&serde_json::from_str(document).unwrap()).unwrap();
     let metadata: Vec<_> =
         (0..points).map(|at| if at % 4 == 0 { metadata.clone() } else { Metadata::default() }).collect();
-    let batch = UpsertBatch { ids: &ids, vectors: Vectors::F32(&vectors), metadata: &metadata };
+    let batch = UpsertBatch { ids: &ids, vectors: Components::F32(&vectors), metadata: &metadata };
     let request = Some(RequestId { tab: 3, n: 4 });
     let put = collection.prepare_upsert(&batch, &mut stamper, 1_000, request).unwrap();
     collection.publish(&put).unwrap();
@@ -124,13 +273,26 @@ fn graph(parts: GraphParts<'_>) -> Vec<u8> {
 /// The committed seeds against these; writes them when it is asked to.
 pub(crate) fn check_or_write(folder: &Path) {
     let writes = std::env::var("HS_CORPUS").is_ok_and(|wish| wish == "write");
-    for (target, name, bytes) in all() {
-        let path = folder.join(target).join(&name);
-        if writes {
+    let mut seeds: BTreeMap<_, _> =
+        all().into_iter().map(|(target, name, bytes)| (folder.join(target).join(name), bytes)).collect();
+    if writes {
+        committed(folder).iter().for_each(|path| fs::remove_file(path).unwrap());
+        for (path, bytes) in &seeds {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &bytes).unwrap();
+            fs::write(path, bytes).unwrap();
         }
-        let committed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(committed == bytes, "{target}/{name} is not what the encoder writes; HS_CORPUS=write writes it anew");
     }
+    let hint = "HS_CORPUS=write writes all seeds anew";
+    for path in committed(folder) {
+        let is = fs::read(&path).unwrap();
+        let expected = seeds.remove(&path);
+        assert!(expected.is_some_and(|bytes| bytes == is), "no encoder writes {}; {hint}", path.display());
+    }
+    assert!(seeds.is_empty(), "{:?} are missing; {hint}", seeds.keys());
+}
+
+fn committed(folder: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let is_seed = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"));
+    inside(folder).iter().flat_map(|target| inside(target)).filter(is_seed).collect()
 }

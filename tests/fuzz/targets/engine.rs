@@ -83,7 +83,7 @@ pub(super) fn manifest(bytes: &[u8]) -> bool {
     })
 }
 
-fn mend_manifest(bytes: &mut [u8]) {
+pub(super) fn mend_manifest(bytes: &mut [u8]) {
     const HEADER: usize = 16;
     let Some(archive) = bytes.get(HEADER..) else { return };
     let (len, sum) = (archive.len(), crc32c(archive));

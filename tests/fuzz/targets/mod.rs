@@ -7,9 +7,14 @@
 //! right, so that mutations get behind them.
 
 mod allocation;
+mod archives;
 mod documents;
 mod engine;
 mod graphs;
+mod inputs;
+mod requests;
+mod store;
+pub(crate) mod tab;
 
 use hyperspace_core::error::{ErrorKind, Result};
 
@@ -32,6 +37,18 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "metadata_json", check: documents::metadata_json },
     Target { name: "filter", check: documents::filter },
     Target { name: "names", check: documents::names },
+    Target { name: "archive", check: archives::archive },
+    Target { name: "catalog", check: store::catalog },
+    Target { name: "log", check: store::log },
+    Target { name: "requests", check: requests::requests },
+    Target { name: "headers", check: requests::headers },
+    Target { name: "import_npy", check: inputs::npy },
+    Target { name: "import_fvecs", check: inputs::fvecs },
+    Target { name: "import_jsonl", check: inputs::jsonl },
+    Target { name: "import_state", check: inputs::state },
+    Target { name: "settings", check: inputs::settings },
+    Target { name: "tab_rows", check: tab::tab_rows },
+    Target { name: "tab_database", check: tab::tab_database },
 ];
 
 /// Runs a decoder of so many bytes: 16 times as many, and a little for messages and small tables, justify its memory.

@@ -177,3 +177,28 @@ fn points_that_no_write_would_have_stored_are_refused_by_their_id() {
         assert!(error.message().contains(expected), "{error}");
     }
 }
+
+#[test]
+fn a_block_of_more_points_than_a_write_may_have_is_refused() {
+    let put = |count: u64| {
+        let mut writer = ArchiveWriter::new(vec![CollectionConfig::new("c", 1, Metric::L2).unwrap()]);
+        (0..count).for_each(|id| writer.put(&PointId::Int(id), &[0.5], 1.0, &[]));
+        writer.finish_collection();
+        writer.finish()
+    };
+    let whole = put(10_000);
+    assert!(read(&whole).is_ok(), "as many as are allowed, in one block");
+    let mut parts = blocks(&whole);
+    assert_eq!(parts.len(), 4);
+    // The only point of another block, appended to the full one, which counts it.
+    let more = &blocks(&put(1))[1];
+    let entries = 50;
+    let count_at = entries - 4;
+    assert_eq!(more[count_at..entries], 1_u32.to_le_bytes(), "where the entries are counted");
+    parts[1].extend_from_slice(&more[entries..]);
+    parts[1][count_at..entries].copy_from_slice(&10_001_u32.to_le_bytes());
+    let length = parts[1].len() as u32 - 8;
+    parts[1][..4].copy_from_slice(&length.to_le_bytes());
+    let error = refusal(&put_together(&whole, parts));
+    assert_eq!(error.message(), "block 1 of the archive: it holds 10001 points, 10000 are the most");
+}

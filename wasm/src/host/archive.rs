@@ -26,18 +26,22 @@ pub(super) fn import_key() -> Key {
 }
 
 /// The mark of an import that is not finished.
-fn encode_import(spaces: &Range<u64>) -> Vec<u8> {
+pub(super) fn encode_import(spaces: &Range<u64>) -> Vec<u8> {
     let mut body = Vec::with_capacity(16);
     body.put_u64(spaces.start);
     body.put_u64(spaces.end);
     frame(FrameKind::Import, 0, &body)
 }
 
-fn decode_import(blob: &Blob) -> Result<Range<u64>> {
+pub(super) fn decode_import(blob: &Blob) -> Result<Range<u64>> {
     let (_, body) = unframe(FrameKind::Import, blob, "the mark of an import")?;
     let mut reader = Reader::new(&body);
     let spaces = reader.u64("the first space")?..reader.u64("the last space")?;
     reader.finish("the mark of an import")?;
+    // No import is begun without a collection, and no store takes a range that is upside down.
+    if spaces.is_empty() {
+        return Err(Error::corrupted(format!("the mark of an import names the spaces {spaces:?}")));
+    }
     Ok(spaces)
 }
 

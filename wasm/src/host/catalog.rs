@@ -195,7 +195,7 @@ impl<K: Kv> Database<K> {
         let manifest = Manifest::decode(manifest)?;
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for named in &manifest.segments {
-            segments.push(self.load(space, SegmentId(named.id)).await?);
+            segments.push(self.load(space, named).await?);
         }
         let collection = OpenCollection::new(space, name, Collection::open(&manifest, &segments)?);
         self.replay_log(&collection, Lsn(manifest.sealed_through)).await?;

@@ -72,9 +72,9 @@ impl Identity {
         }
         let identity = Self {
             writer: reader.u64("the writer")?,
-            reserved: reader.u64("the reservation")?,
+            reserved: reader.counter("the reservation")?,
             hlc_last: reader.u64("the newest time")?,
-            next_space: reader.u64("the next space")?,
+            next_space: reader.counter("the next space")?,
         };
         reader.finish("the identity")?;
         Ok(identity)
@@ -88,7 +88,27 @@ pub(crate) fn encode_owner(epoch: u64) -> Vec<u8> {
 pub(crate) fn decode_owner(blob: &Blob) -> Result<u64> {
     let (_, body) = unframe(FrameKind::Owner, blob, "the database's owner")?;
     let mut reader = Reader::new(&body);
-    let epoch = reader.u64("the owner's epoch")?;
+    let epoch = reader.counter("the owner's epoch")?;
     reader.finish("the owner")?;
     Ok(epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyperspace_core::bytes::MAX_COUNTER;
+
+    use super::*;
+
+    #[test]
+    fn numbers_behind_which_none_can_be_counted_are_damage() {
+        let blob = |row: Vec<u8>| Blob::Bytes(row.as_slice().into());
+        for (number, is_fine) in [(MAX_COUNTER, true), (MAX_COUNTER + 1, false), (u64::MAX, false)] {
+            let reserved = Identity { reserved: number, ..Identity::new(u64::MAX) };
+            let next_space = Identity { next_space: number, ..Identity::new(u64::MAX) };
+            for identity in [reserved, next_space] {
+                assert_eq!(Identity::decode(&blob(identity.encode())).is_ok(), is_fine, "{identity:?}");
+            }
+            assert_eq!(decode_owner(&blob(encode_owner(number))).is_ok(), is_fine, "epoch {number}");
+        }
+    }
 }

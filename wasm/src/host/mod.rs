@@ -15,6 +15,9 @@ mod catalog;
 mod commit;
 mod database;
 mod doubt;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod ownership;
 mod rows;

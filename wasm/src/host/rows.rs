@@ -4,8 +4,9 @@
 //! `segs`: space, first 16 bytes of the id -> length and state. `chunks`: space, the same 16 bytes, number -> bytes.
 //! What is live is said by the manifest alone: a segment's state is for whoever looks at the store.
 
-use hyperspace_core::bytes::{Reader, Writer};
+use hyperspace_core::bytes::{Reader, Writer, checked_counter};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::Record;
 use hyperspace_core::types::{Lsn, SegmentId, SpaceId};
 
 use crate::kv::{Blob, FrameKind, Key, frame, key_of, prefix_end, unframe};
@@ -27,8 +28,8 @@ pub(crate) fn space_key(space: SpaceId) -> Key {
 }
 
 pub(crate) fn space_of(key: &[u8]) -> Result<SpaceId> {
-    let bytes = key.get(..8).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(|bytes| SpaceId(u64::from_be_bytes(bytes))).ok_or_else(|| Error::corrupted("a key is too short"))
+    let bytes = key.first_chunk().ok_or_else(|| Error::corrupted("a key is too short"))?;
+    checked_counter(u64::from_be_bytes(*bytes), "the number of a space").map(SpaceId)
 }
 
 /// The range of all keys that start with a space.
@@ -113,7 +114,13 @@ impl LogAssembly {
             return Ok(None);
         }
         (self.lsn, self.parts) = (None, 0);
-        Ok(Some(core::mem::take(&mut self.record)))
+        let record = core::mem::take(&mut self.record);
+        // Under another number it would be replayed, and then overwritten by the write that has the number.
+        let number = Record::number(&record)?;
+        if number.0 != lsn {
+            return Err(Error::corrupted(format!("log record {} is stored as number {lsn}", number.0)));
+        }
+        Ok(Some(record))
     }
 
     /// Checks that no record is left without its last part.
@@ -156,8 +163,8 @@ pub(crate) fn encode_segment(id: &SegmentId, len: usize) -> Vec<u8> {
     frame(FrameKind::Segment, 0, &body)
 }
 
-/// A stored segment's length and the size of its chunks.
-pub(crate) fn decode_segment(blob: &Blob, what: &str) -> Result<(SegmentId, usize, usize)> {
+/// A stored segment's id and length.
+pub(crate) fn decode_segment(blob: &Blob, what: &str) -> Result<(SegmentId, usize)> {
     let (_, body) = unframe(FrameKind::Segment, blob, what)?;
     let mut reader = Reader::new(&body);
     let mut id = SegmentId([0; 32]);
@@ -167,19 +174,58 @@ pub(crate) fn decode_segment(blob: &Blob, what: &str) -> Result<(SegmentId, usiz
     reader.finish(what)?;
     let len =
         usize::try_from(len).map_err(|_| Error::limit_exceeded(format!("{what}: {len} bytes do not fit here")))?;
-    if chunk == 0 {
-        return Err(Error::corrupted(format!("{what}: chunks of no bytes")));
+    if chunk != CHUNK {
+        return Err(Error::unsupported(format!("{what}: chunks of {chunk} bytes, this build reads {CHUNK}")));
     }
-    Ok((id, len, chunk))
+    Ok((id, len))
 }
 
 #[cfg(test)]
 mod tests {
+    use hyperspace_core::bytes::MAX_COUNTER;
+
     use super::*;
+
+    /// Bytes as long as asked for, with a number where a record has it.
+    fn record(lsn: u64, len: usize) -> Vec<u8> {
+        let mut record: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        record[8..16].copy_from_slice(&lsn.to_le_bytes());
+        record
+    }
+
+    #[test]
+    fn a_record_that_stands_under_the_number_of_another_is_damage() {
+        for (number, is_fine) in [(9, true), (8, false), (10, false)] {
+            let rows = encode_log(SpaceId(3), Lsn(9), &record(number, 100));
+            let taken = LogAssembly::default().take(&rows[0].0, &Blob::Bytes(rows[0].1.as_slice().into()));
+            assert_eq!(taken.is_ok(), is_fine, "record {number} stored as 9");
+        }
+    }
+
+    #[test]
+    fn a_space_behind_which_none_can_be_counted_is_damage() {
+        for (number, is_fine) in [(MAX_COUNTER, true), (MAX_COUNTER + 1, false), (u64::MAX, false)] {
+            assert_eq!(space_of(&space_key(SpaceId(number))).is_ok(), is_fine, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_segment_in_chunks_of_another_size_is_none_of_this_build() {
+        let row = encode_segment(&SegmentId([7; 32]), 100);
+        let with_chunks_of = |chunk: u32| {
+            let mut body = row[crate::kv::FRAME_HEADER..].to_vec();
+            body[40..].copy_from_slice(&chunk.to_le_bytes());
+            Blob::Bytes(frame(FrameKind::Segment, 0, &body).as_slice().into())
+        };
+        assert_eq!(decode_segment(&with_chunks_of(CHUNK as u32), "s"), Ok((SegmentId([7; 32]), 100)));
+        for chunk in [0, 1, u32::MAX] {
+            assert_eq!(decode_segment(&with_chunks_of(chunk), "s").unwrap_err().kind().code(), "unsupported");
+        }
+    }
 
     #[test]
     fn a_large_record_is_split_and_put_together_again() {
-        let record: Vec<u8> = (0..LOG_ROW * 2 + 5).map(|i| i as u8).collect();
+        let record = record(9, LOG_ROW * 2 + 5);
         let rows = encode_log(SpaceId(3), Lsn(9), &record);
         assert_eq!(rows.len(), 3);
         assert!(rows.is_sorted());

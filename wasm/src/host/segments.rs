@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyperspace_core::bytes::AlignedBytes;
 use hyperspace_core::error::{Error, Result};
-use hyperspace_core::segment::{Checks, Segment};
+use hyperspace_core::segment::{Checks, ManifestSegment, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId};
 
 use super::database::Database;
@@ -39,23 +39,28 @@ impl<K: Kv> Database<K> {
 
     /// Reads a segment. Every chunk's checksum is verified while it is copied to its place, so the segment's own
     /// checksums need not be.
-    pub(super) async fn load(&self, space: SpaceId, id: SegmentId) -> Result<Arc<Segment>> {
+    pub(super) async fn load(&self, space: SpaceId, named: &ManifestSegment) -> Result<Arc<Segment>> {
+        let id = SegmentId(named.id);
         let what = format!("segment {id} of space {}", space.0);
         let row = self.kv.get(Store::Segs, &segment_key(space, &id)).await?;
         let row = row.ok_or_else(|| Error::corrupted(format!("{what} is not stored")))?;
-        let (found, len, chunk) = decode_segment(&row, &what)?;
+        let (found, len) = decode_segment(&row, &what)?;
         if found != id {
             return Err(Error::corrupted(format!("{what}: its row is of {found}")));
         }
+        // Before memory is given away for what one row says.
+        if len as u64 != named.bytes {
+            return Err(Error::corrupted(format!("{what}: its row says {len} bytes, the manifest {}", named.bytes)));
+        }
         let mut bytes = AlignedBytes::zeroed(len);
-        let keys: Vec<Key> = (0..len.div_ceil(chunk)).map(|number| chunk_key(space, &id, number as u32)).collect();
+        let keys: Vec<Key> = (0..len.div_ceil(CHUNK)).map(|number| chunk_key(space, &id, number as u32)).collect();
         let mut rest = bytes.as_mut();
         for (batch, window) in keys.chunks(CHUNKS_A_READ).enumerate() {
             for (at, blob) in self.kv.get_many(Store::Chunks, window).await?.into_iter().enumerate() {
                 let number = batch * CHUNKS_A_READ + at;
                 let what = format!("chunk {number} of {what}");
                 let blob = blob.ok_or_else(|| Error::corrupted(format!("{what} is not stored")))?;
-                let (place, behind) = rest.split_at_mut(chunk.min(rest.len()));
+                let (place, behind) = rest.split_at_mut(CHUNK.min(rest.len()));
                 decode_into(FrameKind::Chunk, &blob, place, &what)?;
                 rest = behind;
             }

@@ -28,6 +28,8 @@ use tokio::task::spawn_blocking;
 use self::batches::{Batch, Collector, Shape};
 use self::jsonl::WithMetadata;
 use self::progress::{Progress, Spinner};
+#[cfg(feature = "fuzzing")]
+pub use self::resume::state;
 use self::resume::{Checkpoint, Left, Task, Version};
 use self::send::Target;
 use self::source::{Row, Rows};

@@ -4,12 +4,19 @@
 //! the network.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 
 use hyperspace_core::error::{Error, Result};
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
-use super::source::{Records, Row, Rows};
+use super::source::{Records, Row, Rows, unreadable};
+
+/// The longest header: that of a matrix takes about a hundred bytes, and its parser hundreds of times as much memory.
+const MAX_HEADER_BYTES: usize = 4 << 10;
+
+/// The most opening brackets of a header: that of a matrix has two. Its parser reads what stands in a bracket, and reads
+/// it again when no comma follows, so every level takes twice as long as the one inside: forty would take for ever.
+const MAX_BRACKETS: usize = 8;
 
 /// A matrix in a file.
 pub(super) struct Npy {
@@ -41,8 +48,7 @@ impl Npy {
     /// Reads the header and checks it against the length of the file.
     pub(super) fn open(file: File) -> Result<Self> {
         let mut reader = BufReader::with_capacity(1 << 20, file);
-        let header = NpyHeader::from_reader(&mut reader)
-            .map_err(|error| Error::invalid_argument(format!("is no .npy file: {error}")))?;
+        let header = read_header(&mut reader)?;
         let &[rows, columns] = header.shape() else {
             let shape = header.shape();
             return Err(Error::invalid_argument(format!("has the shape {shape:?}; an import needs rows and columns")));
@@ -101,6 +107,34 @@ impl Rows for Npy {
     fn position(&self) -> u64 {
         self.records.position()
     }
+}
+
+/// Reads what stands before the rows. The parser sees nothing but what was found to be short and flat.
+fn read_header(reader: &mut BufReader<File>) -> Result<NpyHeader> {
+    const MAX_PREFIX: usize = 12;
+    let refused =
+        |why: String| Err(Error::invalid_argument(format!("is no .npy file of vectors: its header has {why}")));
+    let mut start = Vec::new();
+    let most = (MAX_PREFIX + MAX_HEADER_BYTES) as u64;
+    reader.by_ref().take(most).read_to_end(&mut start).map_err(|error| unreadable(&error))?;
+    // Magic, major and minor version, then the length, which became wider with version 2.
+    let (prefix, len) = match *start {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([a, b]))),
+        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => (MAX_PREFIX, u32::from_le_bytes([a, b, c, d]) as usize),
+        _ => (0, 0),
+    };
+    if len > MAX_HEADER_BYTES {
+        return refused(format!("{len} bytes, at most {MAX_HEADER_BYTES} are read"));
+    }
+    start.truncate(prefix + len);
+    let brackets = start.iter().filter(|byte| b"([{".contains(byte)).count();
+    if brackets > MAX_BRACKETS {
+        return refused(format!("{brackets} opening brackets, at most {MAX_BRACKETS} are read"));
+    }
+    let header = NpyHeader::from_reader(&start[..])
+        .map_err(|error| Error::invalid_argument(format!("is no .npy file: {error}")))?;
+    reader.seek(SeekFrom::Start(start.len() as u64)).map_err(|error| unreadable(&error))?;
+    Ok(header)
 }
 
 /// What the numbers are, and whether their first byte is the largest.
@@ -257,6 +291,33 @@ mod tests {
             let error = read(&file).unwrap_err();
             assert!(error.message().contains(expected), "{error} does not say {expected:?}");
             assert!(error.message().contains("vectors.npy"), "{error} does not name the file");
+        }
+    }
+    #[test]
+    fn a_header_that_claims_gigabytes_is_refused_before_they_are_given_away() {
+        let claims = |len: u32| [&b"\x93NUMPY\x02\x00"[..], &len.to_le_bytes(), b"{'descr': '<f4'}"].concat();
+        for (file, expected) in [
+            (claims(u32::MAX), "its header has 4294967295 bytes, at most 4096 are read"),
+            (claims(4_097), "its header has 4097 bytes, at most 4096 are read"),
+            // Within the bound, and not there.
+            (claims(4_096), "is no .npy file: failed to fill whole buffer"),
+        ] {
+            let error = read(&file).unwrap_err();
+            assert!(error.message().contains(expected), "{error} does not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn brackets_that_would_keep_the_parser_for_ever_are_refused() {
+        // With 8 in all it is the parser that refuses the header, and soon.
+        for (bracket, depth, expected) in [
+            ("[", 27, "its header has 28 opening brackets, at most 8 are read"),
+            ("{", 27, "its header has 28 opening brackets, at most 8 are read"),
+            ("(", 8, "its header has 9 opening brackets, at most 8 are read"),
+            ("[", 7, "is no .npy file: could not parse"),
+        ] {
+            let error = read(&npy("<f4", false, &bracket.repeat(depth), &[])).unwrap_err();
+            assert!(error.message().contains(expected), "{error} does not say {expected:?}");
         }
     }
 }

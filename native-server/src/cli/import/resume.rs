@@ -181,6 +181,13 @@ impl Checkpoint {
     }
 }
 
+/// For fuzz targets only: the file that is written when these bytes were left; `None` when they cannot be understood.
+#[cfg(feature = "fuzzing")]
+pub fn state(bytes: &[u8]) -> Option<Vec<u8>> {
+    let record: Record = serde_json::from_slice(bytes).ok()?;
+    Some(serde_json::to_vec(&record).expect("numbers and strings are JSON"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

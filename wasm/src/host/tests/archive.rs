@@ -1,9 +1,12 @@
 //! Archives of a whole database: one moment goes out, and what comes in is there as a whole or not at all.
 
+use std::ops::Range;
+
 use hyperspace_core::error::ErrorKind;
 
 use super::*;
-use crate::kv::{Fault, Store};
+use crate::host::archive::{decode_import, encode_import};
+use crate::kv::{Blob, Fault, Store};
 
 const POINTS: u64 = 400;
 
@@ -208,6 +211,16 @@ fn an_import_that_fails_at_any_request_is_there_as_a_whole_or_not_at_all() {
             assert!(assert_all_or_nothing(&kv.after_process_death(), &all, &when));
         }
         assert!(failures >= 3, "{failures} requests failed");
+    }
+}
+
+#[test]
+fn the_mark_of_an_import_into_no_space_is_damage() {
+    let blob = |spaces| Blob::Bytes(encode_import(&spaces).as_slice().into());
+    assert_eq!(decode_import(&blob(3..4)), Ok(3..4));
+    for spaces in [Range { start: 3, end: 3 }, Range { start: 3, end: 2 }] {
+        let error = decode_import(&blob(spaces.clone())).unwrap_err();
+        assert_eq!(error.message(), format!("the mark of an import names the spaces {spaces:?}"));
     }
 }
 

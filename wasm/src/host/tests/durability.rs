@@ -4,7 +4,7 @@ use hyperspace_core::segment::{LiveBitmap, Manifest};
 use hyperspace_core::types::Offset;
 
 use super::*;
-use crate::kv::Store;
+use crate::kv::{FRAME_HEADER, FrameKind, Store, frame};
 
 #[test]
 fn everything_acknowledged_is_there_after_the_process_dies_and_nothing_is_indexed_again() {
@@ -191,6 +191,28 @@ fn a_damaged_row_is_an_error_that_names_it() {
         let error = run(open(&damaged).unwrap().collection("notes")).err().unwrap();
         assert_eq!(error.kind().code(), "corrupted");
         assert!(error.message().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_segment_whose_row_claims_another_length_than_the_manifest_is_damage_before_memory_is_given_away() {
+    let kv = SimulatedKv::new();
+    let database = open(&kv).unwrap();
+    let collection = notes(&database);
+    let points: Vec<_> = (0..2_500).map(|id| (id, 0)).collect();
+    run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
+    work_off(&database).unwrap();
+    // Far more than there is address space for, so that asking for it would end the test.
+    for claimed in [1, 1 << 46] {
+        let damaged = kv.after_process_death();
+        assert!(damaged.tamper(Store::Segs, |row| {
+            let mut body = row[FRAME_HEADER..].to_vec();
+            body[32..40].copy_from_slice(&u64::to_le_bytes(claimed));
+            *row = frame(FrameKind::Segment, 0, &body);
+        }));
+        let error = run(open(&damaged).unwrap().collection("notes")).err().unwrap();
+        assert_eq!(error.kind().code(), "corrupted");
+        assert!(error.message().contains(&format!("its row says {claimed} bytes, the manifest ")), "{error}");
     }
 }
 

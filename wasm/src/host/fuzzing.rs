@@ -1,0 +1,49 @@
+//! For fuzz targets only (feature `fuzzing`): the decoders of rows, each with the encoding of what it found.
+
+use hyperspace_core::error::Result;
+use hyperspace_core::types::{SpaceId, Tenant};
+
+use super::answers::Answers;
+use super::archive::{decode_import, encode_import};
+use super::identity::{Identity, check_tenant, decode_owner, encode_owner};
+use super::rows::{decode_segment, decode_space, encode_segment, encode_space};
+use crate::kv::{Blob, KvTx, Op};
+
+/// The row of a collection.
+pub fn space(blob: &Blob) -> Result<Vec<u8>> {
+    decode_space(blob, SpaceId(1)).map(|(name, manifest)| encode_space(&name, &manifest))
+}
+
+/// The row of the database as a writer.
+pub fn identity(blob: &Blob) -> Result<Vec<u8>> {
+    Identity::decode(blob).map(|identity| identity.encode())
+}
+
+/// The row of the owner.
+pub fn owner(blob: &Blob) -> Result<Vec<u8>> {
+    decode_owner(blob).map(encode_owner)
+}
+
+/// The row of the tenant, who is `tenant`.
+pub fn tenant(blob: &Blob, tenant: &Tenant) -> Result<()> {
+    check_tenant(blob, tenant)
+}
+
+/// The row of a segment.
+pub fn segment(blob: &Blob) -> Result<Vec<u8>> {
+    decode_segment(blob, "a segment").map(|(id, len)| encode_segment(&id, len))
+}
+
+/// The row of the requests that were answered; one that is named twice is kept once.
+pub fn answers(blob: &Blob) -> Result<Vec<u8>> {
+    let (mut answers, mut tx) = (Answers::default(), KvTx::new());
+    answers.read(Some(blob))?;
+    answers.write(&mut tx, None);
+    let [Op::Put(_, _, row)] = tx.ops() else { panic!("what was stored is written again") };
+    Ok(row.clone())
+}
+
+/// The mark of an import.
+pub fn import(blob: &Blob) -> Result<Vec<u8>> {
+    decode_import(blob).map(|spaces| encode_import(&spaces))
+}
