@@ -474,7 +474,10 @@ impl<K: Kv> Database<K> {
             let checked: Pin<Box<dyn Future<Output = Result<()>> + '_>> = Box::pin(self.check_store());
             checked.await?;
         }
-        self.tell(&error);
+        // Whoever finds a store gone for good tells it.
+        if error.kind() != ErrorKind::Closed {
+            self.tell(&error);
+        }
         Err(error)
     }
 

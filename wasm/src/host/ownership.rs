@@ -101,7 +101,11 @@ impl<K: Kv> Database<K> {
 
     /// Becomes the owner after all. Until now another engine could write: what was read must still be what is there.
     pub(super) async fn claim_late(&self) -> Result<()> {
-        self.claim(&self.read_meta().await?).await?;
+        let meta = self.read_meta().await?;
+        if meta.owner.is_none() {
+            return Err(self.lose("was cleared by the browser"));
+        }
+        self.claim(&meta).await?;
         let now = self.all_rows(Store::Spaces).await?;
         let then = self.unowned.take();
         let same =

@@ -73,6 +73,16 @@ enum Closed {
     Cleared,
 }
 
+impl Closed {
+    fn error(self) -> Error {
+        Error::closed(match self {
+            Self::ByUs => "the database is closed",
+            Self::ForOthers => "the database was closed, because another tab deletes or upgrades it",
+            Self::Cleared => "the browser has cleared the stored database: what is loaded here can still be searched",
+        })
+    }
+}
+
 struct Link {
     name: String,
     connection: RefCell<Option<Database>>,
@@ -81,6 +91,15 @@ struct Link {
     opened: Cell<bool>,
     /// Hears of a connection that is lost for good.
     on_lost: Box<dyn Fn(&Error)>,
+}
+
+impl Link {
+    /// Gives the database up, and tells why: once.
+    fn lose(&self, why: Closed) {
+        if self.closed.replace(Some(why)).is_none() {
+            (self.on_lost)(&why.error());
+        }
+    }
 }
 
 /// A database of the browser's. See the module's header.
@@ -112,15 +131,7 @@ impl IndexedDb {
 
     /// Why there is no connection and will be none.
     fn closed(&self) -> Option<Error> {
-        self.link.closed.get().map(|closed| {
-            Error::closed(match closed {
-                Closed::ByUs => "the database is closed",
-                Closed::ForOthers => "the database was closed, because another tab deletes or upgrades it",
-                Closed::Cleared => {
-                    "the browser has cleared the stored database: what is loaded here can still be searched"
-                }
-            })
-        })
+        self.link.closed.get().map(Closed::error)
     }
 
     async fn connect(&self) -> Attempt<Database> {
@@ -139,12 +150,13 @@ impl IndexedDb {
                 Ok(())
             })
             .with_on_upgrade_needed(move |_, database| {
-                if link.opened.get() {
-                    link.closed.set(Some(Closed::Cleared));
-                    return Err(idb::UnexpectedDataError::TransactionAborted.into());
-                }
                 for store in Store::ALL {
-                    database.create_object_store(store.name()).build()?;
+                    let made = database.create_object_store(store.name()).build()?;
+                    if link.opened.get() {
+                        link.lose(Closed::Cleared);
+                        // Nothing is created. An error would do the same, and end the worker: nobody catches it.
+                        return made.as_sys().transaction().abort().map_err(Into::into);
+                    }
                 }
                 Ok(())
             })
@@ -183,13 +195,10 @@ impl IndexedDb {
             }
             let this = Self { link };
             if asked_to_go {
-                this.link.closed.set(Some(Closed::ForOthers));
+                this.link.lose(Closed::ForOthers);
             } else {
                 // Lost, or cleared? Whoever watches is told without having to write.
                 drop(this.connect().await);
-            }
-            if let Some(closed) = this.closed() {
-                (this.link.on_lost)(&closed);
             }
         });
         Ok(())

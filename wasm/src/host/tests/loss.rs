@@ -2,6 +2,9 @@
 //! kept is refused with a reason, and whoever listens is told.
 
 use super::*;
+use hyperspace_core::log::RequestId;
+
+use crate::host::Asked;
 use crate::kv::{Fault, Store, frame};
 
 fn open_in(kv: &SimulatedKv, environment: &Rc<TestEnvironment>) -> Result<Database<SimulatedKv>> {
@@ -144,6 +147,63 @@ fn a_cleared_store_is_not_begun_anew_and_what_is_loaded_stays_searchable() {
     assert_eq!(code(run(database.collection_or_create(config()))), "closed");
     assert_eq!(nearest(&collection, &vector_of(1, 0)), Some(PointId::Int(1)));
     assert_eq!((kv.bytes(), reported(&environment)), (0, vec!["closed"]));
+}
+
+#[test]
+fn a_store_that_is_cleared_before_an_engine_could_own_it_is_not_begun_anew() {
+    let kv = SimulatedKv::new();
+    notes(&open(&kv).unwrap());
+    kv.set_quota(Some(0));
+    let database = open(&kv).unwrap();
+    let collection = run(database.collection("notes")).unwrap();
+    kv.clear();
+    kv.set_quota(None);
+    let error = write(&database, &collection, 1).unwrap_err();
+    assert_eq!((error.kind().code(), error.message().contains("cleared")), ("closed", true), "{error}");
+    assert_eq!(kv.bytes(), 0);
+}
+
+#[test]
+fn what_another_engine_answered_is_known_to_one_that_becomes_the_owner_late() {
+    let kv = SimulatedKv::new();
+    let first = open(&kv).unwrap();
+    let theirs = notes(&first);
+    let asked = |n| Some(Asked { id: RequestId { tab: 1, n }, since: 1 });
+    let upsert_as = |database: &Database<SimulatedKv>, collection: &Rc<OpenCollection>, n, id| {
+        let batch = UpsertBatch { ids: &[PointId::Int(id)], vectors: Vectors::F32(&vector_of(id, 0)), metadata: &[] };
+        run(database.upsert(collection, &batch, None, asked(n))).unwrap()
+    };
+    // One is known from the row of the answers, the other from the log.
+    let sealed = upsert_as(&first, &theirs, 1, 1);
+    seal(&first, &theirs).unwrap();
+    let logged = upsert_as(&first, &theirs, 2, 2);
+    kv.set_quota(Some(0));
+    let second = open(&kv).unwrap();
+    let ours = run(second.collection("notes")).unwrap();
+    kv.set_quota(None);
+    assert!(second.epoch() > first.epoch(), "{} follows {}", second.epoch(), first.epoch());
+    assert_eq!((upsert_as(&second, &ours, 1, 8), upsert_as(&second, &ours, 2, 9)), (sealed, logged));
+    assert_eq!(ours.snapshot().len(), 2, "nothing is done twice");
+}
+
+#[test]
+fn without_room_and_without_ownership_a_database_is_exported() {
+    let kv = SimulatedKv::new();
+    two_collections(&kv);
+    let export = |database: &Database<SimulatedKv>| {
+        let mut archive = Vec::new();
+        let written = run(database.write_archive(async |piece: Vec<u8>| {
+            archive.extend(piece);
+            Ok(())
+        }));
+        written.map(|()| archive)
+    };
+    let whole = export(&open(&kv).unwrap()).unwrap();
+    kv.set_quota(Some(0));
+    assert_eq!(export(&open(&kv).unwrap()).unwrap(), whole);
+    kv.set_quota(None);
+    assert!(kv.tamper_nth(Store::Spaces, 0, |value| *value.last_mut().unwrap() ^= 1));
+    assert_eq!(code(export(&open(&kv).unwrap())), "corrupted", "not less than everything");
 }
 
 #[test]
