@@ -111,8 +111,19 @@ mod tests {
     use std::println;
 
     use super::*;
-    use crate::metadata::testing::Rng;
     use crate::metric::validate_f64;
+
+    /// A generator of numbers (splitmix64).
+    struct Rng(u64);
+
+    impl Rng {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+    }
 
     fn unit(rng: &mut Rng) -> f64 {
         (rng.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0

@@ -8,6 +8,9 @@ use hyperspace_core::types::PointId;
 use super::import::source::{self, Row};
 pub use super::import::state as import_state;
 
+/// A row: its id if it has one, its components, its metadata.
+pub type Read<'a> = (Option<&'a PointId>, &'a [f64], &'a str);
+
 /// The rows of a file, each with what it says of itself.
 pub struct Rows {
     reader: Box<dyn source::Rows>,
@@ -41,7 +44,7 @@ impl Rows {
     }
 
     /// The id, the components and the metadata of the next row.
-    pub fn next(&mut self) -> Result<Option<(Option<&PointId>, &[f64], &str)>> {
+    pub fn read(&mut self) -> Result<Option<Read<'_>>> {
         let is_there = self.reader.next(&mut self.row)?;
         let Row { id, vector, metadata } = &self.row;
         Ok(is_there.then_some((id.as_ref(), vector, metadata)))

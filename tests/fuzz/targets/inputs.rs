@@ -55,7 +55,7 @@ pub(super) fn state(bytes: &[u8]) -> bool {
 
 fn rest(rows: &mut Rows) -> hyperspace_core::error::Result<Vec<Point>> {
     let mut all = Vec::new();
-    while let Some((id, vector, metadata)) = rows.next()? {
+    while let Some((id, vector, metadata)) = rows.read()? {
         all.push((id.cloned(), vector.iter().map(|x| x.to_bits()).collect(), metadata.to_owned()));
     }
     Ok(all)

@@ -159,15 +159,16 @@ fn bodies_that_lie_are_errors_even_with_right_checksums() {
 
 #[test]
 fn points_that_no_write_would_have_stored_are_refused_by_their_id() {
-    let cases: [(Metric, [f32; 2], f32, &[u8], &str); 6] = [
-        (Metric::L2, [f32::NAN, 0.0], 1.0, &[], "component 0 of the vector is NaN"),
-        (Metric::Cosine, [0.0, 0.0], 1.0, &[], "it has no direction"),
-        (Metric::Poincare, [0.5, 0.0], 0.5, &[], "its term 0.5"),
-        (Metric::Poincare, [0.5, 0.0], 2.0, &[], "its term 2"),
-        (Metric::Poincare, [0.8, 0.8], 1e30, &[], "squared norm 1.28"),
-        (Metric::Dot, [1.0, 0.0], 1.0, &[1, 0, b'k', 77], "unknown tag"),
+    type Point<'a> = (Metric, [f32; 2], f32, &'a [u8]);
+    let cases: [(Point<'_>, &str); 6] = [
+        ((Metric::L2, [f32::NAN, 0.0], 1.0, &[]), "component 0 of the vector is NaN"),
+        ((Metric::Cosine, [0.0, 0.0], 1.0, &[]), "it has no direction"),
+        ((Metric::Poincare, [0.5, 0.0], 0.5, &[]), "its term 0.5"),
+        ((Metric::Poincare, [0.5, 0.0], 2.0, &[]), "its term 2"),
+        ((Metric::Poincare, [0.8, 0.8], 1e30, &[]), "squared norm 1.28"),
+        ((Metric::Dot, [1.0, 0.0], 1.0, &[1, 0, b'k', 77]), "unknown tag"),
     ];
-    for (metric, row, term, metadata, expected) in cases {
+    for ((metric, row, term, metadata), expected) in cases {
         let mut writer = ArchiveWriter::new(vec![CollectionConfig::new("c", 2, metric).unwrap()]);
         writer.put(&PointId::Int(7), &row, term, metadata);
         writer.finish_collection();

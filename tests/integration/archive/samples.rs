@@ -66,7 +66,7 @@ fn id(at: usize) -> PointId {
 
 /// Values of every kind, at the edges of their ranges.
 fn metadata(at: usize) -> Metadata {
-    let n = at as i64;
+    let n = i64::try_from(at).unwrap();
     let all = [
         ("null", Value::Null),
         ("bool", Value::Bool(at.is_multiple_of(2))),

@@ -48,7 +48,8 @@ fn every_nth(seed: u64, fault: impl Fn(u64) -> Fault) -> usize {
 
 #[test]
 fn a_fault_at_any_request_or_commit_loses_nothing_acknowledged() {
-    let faults: [(&str, fn(u64) -> Fault); 6] = [
+    type Make = fn(u64) -> Fault;
+    let faults: [(&str, Make); 6] = [
         ("aborted", Fault::Abort),
         ("refused for want of room", Fault::Quota),
         ("answers lost", Fault::LostAnswer),

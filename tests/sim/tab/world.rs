@@ -185,7 +185,10 @@ impl World {
             12 => self.create(),
             13 => self.drop_one(),
             14 => self.close(),
-            15 => self.fill_up(),
+            15 => {
+                self.fill_up();
+                Ok(())
+            }
             16 => self.take_over(),
             17 => self.set_back(),
             18 if self.random.one_in(4) => self.clear(),
@@ -569,10 +572,9 @@ impl World {
     }
 
     /// No room, for a while.
-    fn fill_up(&mut self) -> Checked {
+    fn fill_up(&mut self) {
         self.count("full quotas");
         self.kv.set_quota(Some(self.kv.bytes() + self.random.below(400) as u64));
-        Ok(())
     }
 
     /// No more faults: everything works again.
@@ -739,7 +741,7 @@ pub(super) fn read(collection: &OpenCollection) -> Checked<State> {
             return Err(format!("{:?} is not a point that was written", point.id));
         };
         let Some(Value::I64(version)) = fields.get("version") else { return Err(format!("{id} has no version")) };
-        let version = *version as u32;
+        let version = u32::try_from(*version).map_err(|_| format!("{id} has version {version}"))?;
         if point.vector != vector(*id, version) {
             return Err(format!("point {id} has version {version} and another one's vector"));
         }
