@@ -11,7 +11,7 @@ use hyperspace_server::disk::Disk as _;
 
 use crate::lanes::Lane;
 use crate::sim::{Crash, SimDisk};
-use crate::support::{DIMENSION, Random, created, effort, ids, opened, small, tenant, upsert};
+use crate::support::{DIMENSION, Random, created, effort, ids, opened, small, stop, tenant, upsert};
 
 /// Checks a disk, and that the check leaves it alone.
 fn checked(disk: &SimDisk) -> Report {
@@ -47,6 +47,7 @@ fn whatever_a_history_or_a_crash_leaves_is_sound() {
             if random.one_in(2) {
                 database.close().unwrap();
             }
+            stop(database);
         }
         let trace = disk.trace();
         for image in 0..40 {

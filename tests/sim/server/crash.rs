@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hyperspace_core::port::Durability;
 use hyperspace_server::database::{Database, State, Tuning};
@@ -15,7 +14,7 @@ use hyperspace_server::disk::Disk;
 use super::harness::lanes::{Lane, Progress};
 use super::harness::self_search::SelfSearches;
 use super::harness::sim::{Crash, Event, Lie, Note, SimDisk, Tree};
-use super::harness::support::{DIMENSION, Random, config, created, effort, ids, opened, small, tenant, upsert};
+use super::harness::support::{DIMENSION, Random, config, created, effort, ids, opened, small, stop, tenant, upsert};
 
 /// A workload and what came of it.
 struct Recorded {
@@ -104,15 +103,6 @@ fn manage(database: &Database, disk: &SimDisk, random: &mut Random) {
             database.configure(&collection, Tuning { ef_search: ef, ..Tuning::default() }).unwrap();
         }
         _ => drop(database.vacuum(&collection).unwrap()),
-    }
-}
-
-/// Drops a database and waits until its threads have let go of it.
-fn stop(database: Arc<Database>) {
-    let gone = Arc::downgrade(&database);
-    drop(database);
-    while gone.strong_count() > 0 {
-        std::thread::yield_now();
     }
 }
 

@@ -93,3 +93,12 @@ pub(crate) fn nearest(collection: &OpenCollection, vector: &[f32], top_k: usize,
     let (_, outcome) = collection.search(&request).unwrap();
     outcome.hits.into_iter().map(|hit| (hit.id, hit.distance)).collect()
 }
+
+/// Drops a database and waits until its threads have let go of it.
+pub(crate) fn stop(database: Arc<Database>) {
+    let gone = Arc::downgrade(&database);
+    drop(database);
+    while gone.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}

@@ -176,6 +176,11 @@ impl SimDisk {
         state.failures
     }
 
+    /// Whether a failure is still to come.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.state().fault.is_some()
+    }
+
     /// Lets so many more calls change something, then none: the machine stops in the midst of the next one.
     pub(crate) fn halt_after(&self, calls: usize) {
         self.state().halts_in = Some(calls);
