@@ -222,7 +222,7 @@ fn a_directory_is_checked_as_it_lies_there_and_only_when_nobody_serves_it() {
     std::fs::create_dir(&data).unwrap();
     assert_eq!(check(&data).unwrap_err().kind(), ErrorKind::NotFound, "an empty directory is no database");
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "and stays empty");
-    let database = Database::open(&data, small(1)).unwrap();
+    let database = Database::open(&data, small(0)).unwrap();
     let collection = created(&database, "c");
     upsert(&database, &collection, &ids(0, 90), &Random::new(1).vector(90 * DIMENSION), Strict).unwrap();
     let copy = database.snapshot().unwrap().path;

@@ -32,6 +32,7 @@ impl Check<'_> {
                 }
             };
             self.report.totals.log_files += 1;
+            let told = self.report.findings.len();
             self.report.totals.bytes += len;
             let file = LogFile::new(self.catalog.database, number, &bytes, newest == Some(number));
             let gaps = file.read(expected, &mut next_seq, |at, frame| {
@@ -55,6 +56,8 @@ impl Check<'_> {
                     expected = None;
                 }
             }
+            // What cannot be read comes before what follows from it.
+            self.report.findings[told..].sort_by_key(|finding| finding.offset);
         }
     }
 

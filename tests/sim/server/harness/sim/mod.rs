@@ -300,7 +300,7 @@ impl State {
     }
 
     fn fate(&mut self, kind: Kind, path: &Path) -> io::Result<()> {
-        if kind != Kind::Read
+        if !matches!(kind, Kind::Read | Kind::ShortRead)
             && let Some(left) = &mut self.halts_in
         {
             *left = left.saturating_sub(1);
