@@ -1,7 +1,7 @@
 //! The server's edge: everything between a socket and the database.
 //!
 //! `router` draws the way of a request; `handlers` is what all rpcs have in common; `convert` is where messages become
-//! the engine's types. Knows nothing of files, logs or graphs: it calls [`Database`], and answers.
+//! the engine's types. Knows nothing of files, logs or graphs: it calls the database that a [`Keeper`] has, and answers.
 
 mod admin;
 mod collections;
