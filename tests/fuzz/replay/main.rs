@@ -7,6 +7,9 @@
 #![allow(clippy::print_stdout, reason = "tests print what they measured")]
 
 mod mutate;
+#[path = "../../sim/random.rs"]
+#[allow(dead_code, reason = "the simulations use the rest")]
+mod random;
 mod seeds;
 #[path = "../targets/mod.rs"]
 mod targets;
@@ -16,7 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mutate::{Random, mutate};
+use mutate::mutate;
+use random::Random;
 use targets::{TARGETS, Target};
 
 /// The longest mutated input: a graph of many nodes takes long to search and shows nothing new.

@@ -1,37 +1,17 @@
 //! Random damage, the same for the same seed: what libFuzzer does, less its feedback.
 
-/// A small generator of repeatable numbers (`SplitMix64`).
-pub(crate) struct Random(u64);
+use crate::random::Random;
 
-impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ x >> 31
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// A number that breaks arithmetic: near 0, or near the end of a width.
-    fn edge(&mut self) -> u64 {
-        let near = self.next() % 5;
-        match self.below(6) {
-            0 => near,
-            1 => near.wrapping_sub(2),
-            2 => (1 << 31) - 2 + near,
-            3 => (1 << 32) - 2 + near,
-            4 => (1 << 63) - 2 + near,
-            _ => self.next(),
-        }
+/// A number that breaks arithmetic: near 0, or near the end of a width.
+fn edge(random: &mut Random) -> u64 {
+    let near = random.next() % 5;
+    match random.below(6) {
+        0 => near,
+        1 => near.wrapping_sub(2),
+        2 => (1 << 31) - 2 + near,
+        3 => (1 << 32) - 2 + near,
+        4 => (1 << 63) - 2 + near,
+        _ => random.next(),
     }
 }
 
@@ -56,7 +36,7 @@ fn mutate_once(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
         2 => bytes.truncate(at),
         3 => {
             let len = 1 << random.below(4);
-            let number = random.edge().to_le_bytes();
+            let number = edge(random).to_le_bytes();
             bytes.iter_mut().skip(at).zip(&number[..len]).for_each(|(byte, new)| *byte = *new);
         }
         4 => drop(bytes.drain(at..(at + 1 + random.below(16)).min(bytes.len()))),
