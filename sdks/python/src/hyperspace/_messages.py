@@ -21,7 +21,9 @@ Model = TypeVar("Model")
 
 def read_point(message: types.Point) -> Point:
     """Reads a stored point."""
-    return Point(read_id(message.id), _metadata(message.metadata), unpack(message.vector))
+    vector = unpack(message.vector)
+    term = None if vector is None else message.term
+    return Point(read_id(message.id), _metadata(message.metadata), vector, term)
 
 
 def read_hits(message: points.SearchResponse) -> list[Hit]:

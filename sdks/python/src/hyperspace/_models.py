@@ -41,11 +41,14 @@ class Point:
         id: Its identity.
         metadata: Its metadata; empty unless asked for.
         vector: Its row, bit for bit and read-only; None unless asked for. Not compared, not shown.
+        term: With the vector, what the metric keeps beside it: 1/(1-|x|^2) for `poincare` and 1/|x| for `cosine`, of
+            the values as they were given, else 1. Not compared, not shown.
     """
 
     id: Id
     metadata: dict[str, Any]
     vector: Row | None = field(default=None, repr=False, compare=False)
+    term: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Stats:
         log_bytes: Of these, the log.
         log_syncs: How often the log was made durable.
         log_records: How many writes that covered.
+        reopenings: How often the database was opened again after a failure, while the server went on.
         collections: The caller's collections, by name.
     """
 
@@ -171,6 +175,7 @@ class Stats:
     log_bytes: int
     log_syncs: int
     log_records: int
+    reopenings: int
     collections: dict[str, CollectionStats]
 
 

@@ -88,6 +88,9 @@ def test_doubles_keep_what_is_left_to_the_rim(client: HyperspaceClient, name: st
     (near, far) = client.search(rows[0], name)
     assert (near.id, near.distance) == (0, 0.0)
     assert far.distance == pytest.approx(distances("poincare", rows[0], rows)[1], rel=1e-5)
+    point = client.get(name, 0, with_vector=True)
+    assert point is not None
+    assert point.term == pytest.approx(1 / (1 - float(rows[0] @ rows[0])), rel=1e-6)
     with pytest.raises(hyperspace.InvalidArgumentError):
         client.upsert(name, vectors=rows.astype(np.float32))
 
@@ -116,6 +119,7 @@ def test_ids_metadata_and_rows_come_back_as_they_went(client: HyperspaceClient, 
     for point, row in zip(points, rows, strict=True):
         assert point.vector is not None
         assert point.vector.tobytes() == row.tobytes()
+        assert point.term == pytest.approx(1 / np.linalg.norm(row.astype(np.float64)), rel=1e-6)
     scrolled = {point.id: point.metadata for point in client.scroll(name)}
     assert scrolled == {point.id: point.metadata for point in points}
     assert client.get(name, "absent") is None

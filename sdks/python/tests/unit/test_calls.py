@@ -182,6 +182,7 @@ def test_points_are_read_by_id(notes: HyperspaceClient) -> None:
     assert notes.get("notes", 2) is None
     assert notes.get("notes", [4, 99, HUGE, "4"], with_metadata=False) == [Point(4, {}), Point(HUGE, {})]
     assert notes.get("notes", iter(())) == []
+    assert [(point.vector, point.term) for point in notes.get("notes", [4])] == [(None, None)]
     point = notes.get("notes", np.uint64(HUGE), with_vector=True)
     assert point.vector.tolist() == [3.0, 0.0]
 
