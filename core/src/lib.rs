@@ -21,4 +21,5 @@ pub mod metric;
 pub mod port;
 pub mod segment;
 pub mod sort;
+pub mod sync;
 pub mod types;

@@ -4,9 +4,11 @@
 //! next start; they never look inside.
 
 pub(crate) mod frame;
+pub(crate) mod rec;
 mod record;
 mod stamper;
 
+pub use rec::{Body, BodyParts, Rec, body};
 pub use record::{Entry, MAX_RECORD_BYTES, Record, RequestId, WriteBatch, encode_writes, longest_record};
 pub(crate) use record::{KIND_WRITES, RecordWriter, longest_entry};
 pub use stamper::{MAX_CLOCK_LEAD_MS, Stamper};

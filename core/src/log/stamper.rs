@@ -33,6 +33,11 @@ impl Stamper {
         self.writer
     }
 
+    /// The counter of the next stamp.
+    pub const fn next_cseq(&self) -> u64 {
+        self.next_cseq
+    }
+
     /// The newest hybrid logical time given or seen.
     pub const fn last_hlc(&self) -> u64 {
         self.last_hlc

@@ -1,0 +1,204 @@
+//! The leader of a space: it numbers writes, answers offers, and says what a replica has to do.
+//!
+//! Invariants: numbers rise; each id has one number, that of its newest write; what is counted as answered of a writer
+//! becomes durable with the rows of those answers (R2), and is kept for longer than any replica sleeps (R3).
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::log::Rec;
+use crate::types::{IdKey, Stamp};
+
+use super::digest::{Digest, SpaceKey};
+use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
+use super::state::{Change, Note};
+
+/// A stamp may be so far ahead of the leader's clock (R10).
+const MAX_LEAD_MS: u64 = 60_000;
+
+/// What a leader knows of a space beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    pub(super) key: SpaceKey,
+    pub(super) epoch: u32,
+    /// Where each term after the first began.
+    pub(super) terms: Vec<Cursor>,
+    pub(super) head: u64,
+    pub(super) floor: Floor,
+    pub(super) answered: BTreeMap<u64, Answered>,
+}
+
+/// Up to where a writer is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) chain: Chain,
+    /// The newest number at that time.
+    pub(super) head: u64,
+}
+
+/// What changes at a leader beside rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaderNote {
+    /// Up to where a writer is answered.
+    pub answered: Option<(u64, Chain)>,
+    /// Where tombstones may be forgotten.
+    pub floor: Option<Floor>,
+}
+
+impl Leader {
+    /// The leader of a space that is empty.
+    pub const fn new(key: SpaceKey) -> Self {
+        let floor = Floor { seq: 0, hlc: 0 };
+        Self { key, epoch: 1, terms: Vec::new(), head: 0, floor, answered: BTreeMap::new() }
+    }
+
+    /// The key of the space's digests.
+    pub const fn key(&self) -> &SpaceKey {
+        &self.key
+    }
+
+    /// The present term, and the newest number.
+    pub const fn head(&self) -> Cursor {
+        Cursor { epoch: self.epoch, seq: self.head }
+    }
+
+    /// Below it tombstones may be forgotten.
+    pub const fn floor(&self) -> Floor {
+        self.floor
+    }
+
+    /// Where each term after the first began.
+    pub fn terms(&self) -> &[Cursor] {
+        &self.terms
+    }
+
+    /// Begins a new term at what a replica has, and whoever knows more offers it again (R12). `heard` are the terms of
+    /// other leaders; it must have heard of all in which anything was answered.
+    #[must_use]
+    pub(super) fn promoted(mut self, heard: &[Cursor]) -> Self {
+        let known = self.terms.last().map_or(self.epoch, |term| term.epoch);
+        self.terms.extend(heard.iter().filter(|term| term.epoch > known));
+        self.epoch = self.terms.last().map_or(self.epoch, |term| term.epoch).max(self.epoch) + 1;
+        self.terms.push(Cursor { epoch: self.epoch, seq: self.head });
+        self
+    }
+
+    /// Says what a replica has to do, and up to where its writes are answered.
+    pub fn welcome(&self, hello: &Hello) -> Welcome {
+        let acked = self.answered.get(&hello.writer).map(|answered| answered.chain).unwrap_or_default();
+        let is_forked = acked.cseq >= hello.next_cseq || acked.cseq == hello.acked.cseq && acked != hello.acked;
+        let later = self.terms.iter().filter(|term| term.epoch > hello.cursor.epoch);
+        let rewind = later.map(|term| term.seq).min();
+        let known_up_to = rewind.map_or(hello.cursor.seq, |start| start.min(hello.cursor.seq));
+        let must_resync = !hello.is_resyncing && (hello.cursor.epoch > self.epoch || known_up_to < self.floor.seq);
+        let terms = self.terms.clone();
+        Welcome { head: self.head(), floor: self.floor, terms, acked, is_forked, rewind, must_resync }
+    }
+
+    /// Up to where tombstones may be forgotten at all: what a replica offers again after a change of leaders must not be
+    /// taken for a point that was deleted (R11).
+    pub fn forgettable(&self) -> u64 {
+        self.terms.iter().map(|term| term.seq).min().unwrap_or(self.head)
+    }
+
+    /// Answers offers of a writer, in the order of their counters. What was answered before is passed over (R2).
+    pub fn push(&self, rows: &impl Rows, writer: u64, offers: &[Offer], now_ms: u64) -> (Pushed, Change) {
+        let mut step = Step { rows, head: self.head, recs: BTreeMap::new() };
+        let mut acked = self.answered.get(&writer).map(|answered| answered.chain).unwrap_or_default();
+        let mut verdicts = Vec::with_capacity(offers.len());
+        // Later writes of an id wait for the earlier one's new stamp (R7).
+        let mut restamped = BTreeSet::new();
+        for offer in offers {
+            if offer.cseq <= acked.cseq {
+                continue;
+            }
+            acked = acked.with_offer(offer);
+            let key = offer.id.key();
+            let verdict =
+                if restamped.contains(&key) { Verdict::Restamp } else { self.judge(&mut step, key, offer, now_ms) };
+            if verdict == Verdict::Restamp {
+                restamped.insert(key);
+            }
+            verdicts.push((offer.cseq, verdict));
+        }
+        let newest = step.recs.values().map(|rec| rec.stamp.hlc).max().unwrap_or(0).max(self.floor.hlc);
+        let pushed = Pushed { acked, seq: step.head, hlc: newest, verdicts };
+        let answered = (!pushed.verdicts.is_empty()).then_some((writer, acked));
+        let mut recs: Vec<Rec> = step.recs.into_values().collect();
+        recs.sort_unstable_by_key(|rec| rec.seq);
+        let rows = recs.into_iter().map(RowChange::Put).collect();
+        (pushed, Change { rows, note: Note::Leader(LeaderNote { answered, floor: None }) })
+    }
+
+    fn judge(&self, step: &mut Step<'_, impl Rows>, key: IdKey, offer: &Offer, now_ms: u64) -> Verdict {
+        if offer.stamp.hlc >> 16 > now_ms.saturating_add(MAX_LEAD_MS) {
+            return Verdict::Restamp;
+        }
+        let newest = step.stamp(&key);
+        let is_known = offer.reoffered_above.is_some_and(|above| self.floor.seq <= above);
+        if newest.is_none() && offer.stamp.hlc <= self.floor.hlc && !is_known {
+            // Its tombstone may be forgotten, or there never was one (R4).
+            return if offer.is_change { Verdict::StaleDeleted } else { Verdict::Restamp };
+        }
+        if newest.is_some_and(|newest| newest >= offer.stamp) {
+            return Verdict::Lost(step.newest(&key).expect("an id that has a stamp has a record"));
+        }
+        step.head += 1;
+        let rec = Rec { id: offer.id.clone(), stamp: offer.stamp, seq: step.head, body: offer.body.clone() };
+        step.recs.insert(key, rec);
+        Verdict::Accepted(step.head)
+    }
+
+    /// Raises the floor over tombstones that every registered follower has and that are old enough (R11).
+    pub fn forget(&self, tombstones: impl IntoIterator<Item = Known>) -> Change {
+        let floor =
+            tombstones.into_iter().filter(|known| known.seq <= self.forgettable()).fold(self.floor, |floor, known| {
+                Floor { seq: floor.seq.max(known.seq), hlc: floor.hlc.max(known.stamp.hlc) }
+            });
+        Change { rows: Vec::new(), note: Note::Leader(LeaderNote { answered: None, floor: Some(floor) }) }
+    }
+
+    /// Takes note of a row that is stored under this number.
+    pub(crate) fn note_number(&mut self, seq: u64) {
+        self.head = self.head.max(seq);
+    }
+
+    /// Takes note of a change that is stored.
+    pub(super) fn apply(&mut self, note: &LeaderNote) {
+        if let Some((writer, chain)) = note.answered {
+            self.answered.insert(writer, Answered { chain, head: self.head });
+        }
+        self.floor = note.floor.unwrap_or(self.floor);
+    }
+
+    /// The part of a replica's way from `after` on that these rows are: the newest write of each id above it, in order,
+    /// as many as its host gives at once. When there are no more, `all` is what the live points amount to.
+    pub fn page(&self, after: u64, recs: Vec<Rec>, all: Option<Digest>) -> Page {
+        let seq = if all.is_some() { self.head } else { recs.last().map_or(after, |rec| rec.seq) };
+        let cursor = Cursor { epoch: self.epoch, seq };
+        Page { cursor, floor: self.floor, recs, answered: Vec::new(), up_to_date: all }
+    }
+
+    /// Which writers were answered since the number `after`, for a follower that may have to answer them one day.
+    pub fn answered_since(&self, after: u64) -> Vec<(u64, Chain)> {
+        let since = self.answered.iter().filter(|(_, answered)| answered.head >= after);
+        since.map(|(&writer, answered)| (writer, answered.chain)).collect()
+    }
+}
+
+/// Rows with those on top that a step has accepted.
+struct Step<'a, R> {
+    rows: &'a R,
+    head: u64,
+    recs: BTreeMap<IdKey, Rec>,
+}
+
+impl<R: Rows> Step<'_, R> {
+    fn stamp(&self, key: &IdKey) -> Option<Stamp> {
+        self.recs.get(key).map(|rec| rec.stamp).or_else(|| Some(self.rows.known(key)?.stamp))
+    }
+
+    fn newest(&self, key: &IdKey) -> Option<Rec> {
+        self.recs.get(key).cloned().or_else(|| self.rows.newest(key))
+    }
+}
