@@ -202,10 +202,10 @@ impl ArchiveReader {
         let config = self.present()?;
         let (metric, dimension) = (config.metric, config.dimension);
         let writes = WriteBatch::decode(body)?;
-        if writes.dimension != dimension || writes.has_terms() != metric.has_terms() || writes.is_empty() {
+        if writes.layout != config.layout(false) || writes.is_empty() {
             return Err(Error::corrupted(format!(
                 "points of {} dimensions in collection `{}` of {dimension}",
-                writes.dimension, config.name
+                writes.layout.dimension, config.name
             )));
         }
         if writes.len() > MAX_BATCH {
@@ -213,7 +213,7 @@ impl ArchiveReader {
             return Err(Error::corrupted(format!("it holds {count} points, {MAX_BATCH} are the most")));
         }
         let mut points = Points::default();
-        for (_, entry) in writes.entries() {
+        for (.., entry) in writes.entries() {
             let Entry::Put { id, term, vector, metadata } = entry else {
                 return Err(Error::corrupted("it holds a delete"));
             };

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{KIND_COLLECTION, KIND_DONE, KIND_END, MAGIC, MAX_BLOCK_BYTES, Progress, VERSION};
 use crate::bytes::Writer;
 use crate::collection::{CollectionConfig, MAX_BATCH, Snapshot, Walk};
-use crate::log::{RecordWriter, frame, longest_entry};
+use crate::log::{NewEntry, RecordWriter, frame, longest_entry};
 use crate::types::{Lsn, PointId, Stamp};
 
 /// Writes an archive, collection after collection.
@@ -47,7 +47,7 @@ impl ArchiveWriter {
     /// When all collections are done, or the row is of another dimension.
     pub fn put(&mut self, id: &PointId, row: &[f32], term: f32, metadata: &[u8]) {
         let config = self.collection().expect("no point is written behind the last collection");
-        let (dimension, has_terms) = (config.dimension, config.metric.has_terms());
+        let (dimension, layout) = (config.dimension, config.layout(false));
         assert!(row.len() == dimension, "a point has the dimension of its collection");
         let full = self.open.as_ref().is_some_and(|open| {
             let bytes = open.bytes() + longest_entry(dimension, metadata.len());
@@ -57,8 +57,8 @@ impl ArchiveWriter {
             self.close();
         }
         let (number, no_stamp) = (Lsn(self.progress.blocks), Stamp::default());
-        let open = self.open.get_or_insert_with(|| RecordWriter::new(number, no_stamp, None, dimension, has_terms));
-        open.put(id, row, term, metadata);
+        let open = self.open.get_or_insert_with(|| RecordWriter::new(number, no_stamp, None, layout));
+        open.add(&NewEntry { id, number: 0, put: Some((row, term, metadata)) });
         self.progress.points += 1;
     }
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use crate::error::{Error, Result};
 use crate::hnsw::{HnswParams, default_ef_search};
-use crate::log::{MAX_RECORD_BYTES, longest_record};
+use crate::log::{Layout, MAX_RECORD_BYTES, longest_record};
 use crate::metric::Metric;
 use crate::segment::Manifest;
 use crate::types::CollectionName;
@@ -105,6 +105,11 @@ impl CollectionConfig {
     /// How many candidates a search keeps in a segment of `points` points.
     pub fn ef_for(&self, points: usize) -> usize {
         self.ef_search.map_or_else(|| default_ef_search(self.metric, self.dimension, points), |ef| ef as usize)
+    }
+
+    /// How entries of records are laid out.
+    pub(crate) const fn layout(&self, has_numbers: bool) -> Layout {
+        Layout { dimension: self.dimension, has_terms: self.metric.has_terms(), has_numbers }
     }
 
     pub(crate) fn to_manifest(&self) -> Manifest {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphBuilder, HnswParams};
 use crate::segment::{Block, Checks, Draft, Origin, Segment, Tombstone};
 use crate::sort::sort_by_key;
+use crate::sync::{Digest, Forgotten, SpaceKey, State};
 use crate::types::{Lsn, Offset};
 
 use super::CollectionConfig;
@@ -42,6 +43,8 @@ pub(super) struct JobInput {
     pub(super) frozen_row: u64,
     /// Records up to this one are covered when the job is installed.
     pub(super) sealed_through: Lsn,
+    /// Of a seal: what the collection was in replication at that record, encoded.
+    pub(super) sync: Option<Vec<u8>>,
     /// Tombstones of the memtable.
     pub(super) tombstones: Vec<Tombstone>,
     /// Segments to merge.
@@ -55,6 +58,10 @@ pub struct Job {
     params: HnswParams,
     input: JobInput,
     draft: Draft,
+    /// For the digest of what is sealed.
+    key: Option<SpaceKey>,
+    /// Tombstones up to this number of replication are left out.
+    forgotten: Forgotten,
     stage: Stage,
     total: u32,
 }
@@ -81,17 +88,29 @@ pub struct SealedJob {
     pub(super) input: JobInput,
     pub(super) origins: Vec<Origin>,
     pub(super) segment: Option<Arc<Segment>>,
+    /// Of all points of the segment, where there was a key for it.
+    pub(super) digest: Option<Digest>,
     insertions: u64,
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, config: &CollectionConfig, mut input: JobInput) -> Self {
+    pub(super) fn new(id: JobId, config: &CollectionConfig, mut input: JobInput, sync: &State) -> Self {
         let rows = input.blocks.iter().map(|(_, b)| b.live().count()).sum::<usize>()
             + input.segments.iter().map(|s| s.live.live() as usize).sum::<usize>();
         // The largest segment comes first: if its graph is extended, its points keep their order.
         sort_by_key(&mut input.segments, |s| (Reverse(s.live.live()), s.segment.id()));
         let draft = Draft::new(config.metric, config.dimension, rows);
-        Self { id, params: config.hnsw_params(), input, draft, stage: Stage::Gather, total: rows as u32 }
+        let (key, forgotten) = (sync.key().copied(), sync.forgotten());
+        Self {
+            id,
+            params: config.hnsw_params(),
+            input,
+            draft,
+            key,
+            forgotten,
+            stage: Stage::Gather,
+            total: rows as u32,
+        }
     }
 
     /// Its name.
@@ -137,18 +156,22 @@ impl Job {
             let (id, bytes) = self.draft.seal(&graph, &self.params)?;
             Some(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?))
         };
-        Ok(SealedJob { id: self.id, origins: self.draft.origins().to_vec(), input: self.input, segment, insertions })
+        let digest = self.key.zip(segment.as_ref()).map(|(key, segment)| segment.digest(&key));
+        let origins = self.draft.origins().to_vec();
+        Ok(SealedJob { id: self.id, origins, input: self.input, segment, digest, insertions })
     }
 
     fn gather(&mut self) -> Result<GraphBuilder> {
         for (source, sealed) in self.input.segments.iter().enumerate() {
             self.draft.add_segment(&sealed.segment, &sealed.live, source as u32)?;
-            sealed.segment.tombstones().for_each(|t| self.draft.bury(t));
+            let kept = sealed.segment.tombstones().filter(|t| !self.forgotten.has(t.stamp, t.seq));
+            kept.for_each(|t| self.draft.bury(t));
         }
         for (first, block) in &self.input.blocks {
             self.draft.add_block(block, *first)?;
         }
-        self.input.tombstones.iter().for_each(|t| self.draft.bury(t.clone()));
+        let kept = self.input.tombstones.iter().filter(|t| !self.forgotten.has(t.stamp, t.seq));
+        kept.for_each(|t| self.draft.bury(t.clone()));
         match self.input.segments.first().filter(|base| extends(base, &self.params)) {
             None => GraphBuilder::new(self.params, self.draft.len()),
             Some(base) => {

@@ -7,6 +7,7 @@
 
 mod config;
 mod job;
+mod replicate;
 mod schedule;
 mod scroll;
 mod search;
@@ -17,11 +18,13 @@ mod write;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use hashbrown::HashMap;
 
 use crate::bytes::checked_counter;
 use crate::error::{Error, Result};
 use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Segment};
-use crate::types::{Lsn, SegmentId};
+use crate::sync::{Digest, Leader, SpaceKey, State};
+use crate::types::{IdKey, Lsn, SegmentId};
 
 pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K, Tuning};
 pub use job::{Job, JobId, JobProgress, SealedJob};
@@ -45,6 +48,15 @@ pub struct Collection {
     next_lsn: Lsn,
     sealed_through: Lsn,
     newest_hlc: u64,
+    sync: State,
+    /// What `sync` was when `sealed_through` was the newest record, encoded.
+    sealed_sync: Vec<u8>,
+    /// Of all live points; nothing while there is no key for it.
+    digest: Digest,
+    /// The newest number of a leader's writes, prepared ones too.
+    numbered_through: u64,
+    /// The numbers of a replica's writes that are prepared and not published.
+    prepared_numbers: HashMap<IdKey, u64>,
     jobs_out: Vec<JobOut>,
     last_job: JobId,
     graph_insertions: u64,
@@ -56,8 +68,22 @@ impl Collection {
     /// # Errors
     /// `InvalidArgument` when a setting is out of range.
     pub fn create(config: CollectionConfig) -> Result<Self> {
+        Self::create_with(config, State::Local)
+    }
+
+    /// Makes an empty collection that numbers its writes, for others to follow; `key` is drawn for it and known to nobody
+    /// else.
+    ///
+    /// # Errors
+    /// As [`Collection::create`].
+    pub fn create_leading(config: CollectionConfig, key: SpaceKey) -> Result<Self> {
+        Self::create_with(config, State::Leader(Leader::new(key)))
+    }
+
+    fn create_with(config: CollectionConfig, sync: State) -> Result<Self> {
         config.check()?;
-        Ok(Self::assemble(config, Vec::new(), Lsn(0)))
+        let sealed_sync = sync.encode();
+        Ok(Self::assemble(config, Vec::new(), Lsn(0), sync, sealed_sync))
     }
 
     /// Opens a stored collection: its manifest and the segments it names, in any order. The host then replays the log.
@@ -95,12 +121,20 @@ impl Collection {
                 )));
             }
             let live = LiveBitmap::decode(&named.live, segment.len())?;
-            live_segments.push(LiveSegment { segment: Arc::clone(segment), live });
+            let digest = Digest { count: u64::from(live.live()), sum: u128::from_le_bytes(named.sum) };
+            live_segments.push(LiveSegment { segment: Arc::clone(segment), live, digest });
         }
-        Ok(Self::assemble(config, live_segments, sealed_through))
+        let sync = State::decode(&manifest.sync)?;
+        Ok(Self::assemble(config, live_segments, sealed_through, sync, manifest.sync.clone()))
     }
 
-    fn assemble(config: CollectionConfig, segments: Vec<LiveSegment>, sealed_through: Lsn) -> Self {
+    fn assemble(
+        config: CollectionConfig,
+        segments: Vec<LiveSegment>,
+        sealed_through: Lsn,
+        sync: State,
+        sealed_sync: Vec<u8>,
+    ) -> Self {
         let config = Arc::new(config);
         let newest_hlc = segments.iter().map(|s| s.segment.newest_hlc()).max().unwrap_or(0);
         let snapshot = Snapshot {
@@ -111,7 +145,14 @@ impl Collection {
         };
         let mut memtable = Memtable::default();
         memtable.advance(sealed_through);
+        let digest = segments.iter().fold(Digest::default(), |sum, s| sum.with(&s.digest));
+        let numbered_through = if let State::Leader(leader) = &sync { leader.head().seq } else { 0 };
         Self {
+            sync,
+            sealed_sync,
+            digest,
+            numbered_through,
+            prepared_numbers: HashMap::new(),
             config,
             policy: SealPolicy::default(),
             segments,
@@ -185,7 +226,7 @@ impl Collection {
 
     /// The manifest of the present state, apart from the log.
     pub fn manifest(&self) -> Manifest {
-        self.manifest_of(&self.segments, self.sealed_through)
+        self.manifest_of(&self.segments, self.sealed_through, self.sealed_sync.clone())
     }
 
     /// The manifest as it is once [`Collection::tune`] was called.
@@ -193,17 +234,23 @@ impl Collection {
     /// # Errors
     /// As [`Collection::tune`].
     pub fn manifest_tuned(&self, tuning: Tuning) -> Result<Manifest> {
-        let Manifest { sealed_through, segments, .. } = self.manifest();
-        Ok(Manifest { sealed_through, segments, ..self.config.tuned(tuning)?.to_manifest() })
+        let Manifest { sealed_through, sync, segments, .. } = self.manifest();
+        Ok(Manifest { sealed_through, sync, segments, ..self.config.tuned(tuning)?.to_manifest() })
     }
 
-    fn manifest_of(&self, segments: &[LiveSegment], sealed_through: Lsn) -> Manifest {
+    fn manifest_of(&self, segments: &[LiveSegment], sealed_through: Lsn, sync: Vec<u8>) -> Manifest {
         let named = segments.iter().map(|s| {
             let mut live = Vec::new();
             s.live.encode(&mut live);
-            ManifestSegment { id: s.segment.id().0, bytes: s.segment.byte_len() as u64, points: s.segment.len(), live }
+            ManifestSegment {
+                id: s.segment.id().0,
+                bytes: s.segment.byte_len() as u64,
+                points: s.segment.len(),
+                live,
+                sum: s.digest.sum.to_le_bytes(),
+            }
         });
-        Manifest { sealed_through: sealed_through.0, segments: named.collect(), ..self.config.to_manifest() }
+        Manifest { sealed_through: sealed_through.0, sync, segments: named.collect(), ..self.config.to_manifest() }
     }
 
     /// Publishes the present state to new readers.

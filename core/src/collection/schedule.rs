@@ -134,7 +134,7 @@ impl Collection {
         let inputs = job.input.segments.iter().map(|s| s.segment.id());
         let dropped: Vec<SegmentId> = inputs.filter(|&id| !stays(id)).collect();
         let sealed_through = job.input.sealed_through.max(self.sealed_through);
-        let manifest = self.manifest_of(&self.segments_after(job), sealed_through).encode();
+        let manifest = self.manifest_of(&self.segments_after(job), sealed_through, self.sync_after(job)).encode();
         Flip { manifest, added: job.segment.clone(), dropped, sealed_through }
     }
 
@@ -147,6 +147,7 @@ impl Collection {
         let out = self.jobs_out.iter().position(|out| out.id == job.id());
         self.jobs_out.swap_remove(out.expect("a job is installed once, and not when it was given up"));
         self.segments = self.segments_after(&job);
+        self.sealed_sync = self.sync_after(&job);
         self.sealed_through = job.input.sealed_through.max(self.sealed_through);
         self.graph_insertions += job.insertions();
         if job.input.segments.is_empty() {
@@ -159,7 +160,12 @@ impl Collection {
         self.last_job = self.last_job.next();
         let segments = input.segments.iter().map(|s| s.segment.id()).collect();
         self.jobs_out.push(JobOut { id: self.last_job, segments });
-        Job::new(self.last_job, &self.config, input)
+        Job::new(self.last_job, &self.config, input, &self.sync)
+    }
+
+    /// What the collection was in replication at the newest record that segments cover once a job is installed.
+    fn sync_after(&self, job: &SealedJob) -> Vec<u8> {
+        job.input.sync.as_ref().unwrap_or(&self.sealed_sync).clone()
     }
 
     fn seal_input(&mut self) -> JobInput {
@@ -168,7 +174,8 @@ impl Collection {
         let mut tombstones: Vec<_> = self.memtable.tombstones().cloned().collect();
         sort_by_key(&mut tombstones, |t| t.key);
         let sealed_through = self.memtable.newest();
-        JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, tombstones, segments: Vec::new() }
+        let sync = Some(self.sync.encode());
+        JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, sync, tombstones, segments: Vec::new() }
     }
 
     /// Chooses segments to merge: one with many dead points, or of a size class that is full as many as make one segment
@@ -199,10 +206,16 @@ impl Collection {
                 Origin::Segment { source, offset } => sources[source as usize].is_some_and(|s| s.live.is_live(offset)),
             };
             let mut live = LiveBitmap::all_live(segment.len());
+            let key = self.sync.key();
+            let mut digest = job.digest.unwrap_or_else(|| key.map(|key| segment.digest(key)).unwrap_or_default());
             for (offset, _) in job.origins.iter().enumerate().filter(|(_, origin)| !is_live(origin)) {
-                live.kill(Offset(offset as u32));
+                let offset = Offset(offset as u32);
+                live.kill(offset);
+                if let Some(key) = key {
+                    digest.subtract(&segment.digest_item(key, segment.point_id(offset).key(), offset));
+                }
             }
-            after.insert(place, LiveSegment { segment: Arc::clone(segment), live });
+            after.insert(place, LiveSegment { segment: Arc::clone(segment), live, digest });
         }
         after
     }

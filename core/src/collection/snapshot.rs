@@ -7,6 +7,7 @@ use crate::filter::Filter;
 use crate::metadata::{Metadata, MetadataRef};
 use crate::metric::VectorSpace;
 use crate::segment::{Block, LiveBitmap, Segment};
+use crate::sync::{Digest, SpaceKey};
 use crate::types::{IdKey, Lsn, Offset, PointId, Stamp};
 
 use super::CollectionConfig;
@@ -18,6 +19,19 @@ pub struct LiveSegment {
     pub segment: Arc<Segment>,
     /// Which of its points are live.
     pub live: LiveBitmap,
+    /// Of its live points; 0 in a collection that never met another one.
+    pub digest: Digest,
+}
+
+impl LiveSegment {
+    /// Kills the point of an id, if it is live here; says whether it was. With a key its digest follows.
+    pub(super) fn kill(&mut self, key: &IdKey, space: Option<&SpaceKey>) -> bool {
+        let Some(offset) = self.segment.find(key).filter(|&offset| self.live.kill(offset)) else { return false };
+        if let Some(space) = space {
+            self.digest.subtract(&self.segment.digest_item(space, *key, offset));
+        }
+        true
+    }
 }
 
 /// Everything that a search needs, as of one write.
@@ -231,7 +245,7 @@ impl Snapshot {
         }
     }
 
-    fn stamp_at(&self, place: Place) -> Stamp {
+    pub(super) fn stamp_at(&self, place: Place) -> Stamp {
         match place {
             Place::Sealed { segment, offset } => self.segments[segment as usize].segment.stamp(offset),
             Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).stamp,

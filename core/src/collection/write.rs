@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use hashbrown::HashSet;
 
 use crate::error::{Error, Result};
-use crate::log::{Entry, Record, RequestId, Stamper, WriteBatch, encode_writes};
+use crate::log::{Entry, NewEntry, Record, RecordBody, RequestId, Stamper, WriteBatch, encode_writes};
 use crate::metadata::Metadata;
 use crate::metric::{validate_f32, validate_f64, validate_stored};
 use crate::segment::{Row, Tombstone};
+use crate::sync::{Item, State};
 use crate::types::{IdKey, Lsn, PointId, Stamp};
 
 use super::Collection;
@@ -49,8 +50,8 @@ pub struct UpsertBatch<'a> {
 /// A write that has a place in the log and is not yet visible.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    lsn: Lsn,
-    record: Vec<u8>,
+    pub(super) lsn: Lsn,
+    pub(super) record: Vec<u8>,
 }
 
 impl Prepared {
@@ -122,12 +123,12 @@ impl Collection {
         };
         let first = stamper.stamp(now_ms, count)?;
         let empty = Metadata::default();
-        let entries = (0..count).map(|i| {
+        let puts = (0..count).map(|i| {
             let metadata = batch.metadata.get(i).unwrap_or(&empty).as_bytes();
-            (&batch.ids[i], Some((&rows[i * dimension..(i + 1) * dimension], terms[i], metadata)))
+            Some((&rows[i * dimension..(i + 1) * dimension], terms[i], metadata))
         });
-        let lsn = self.take_lsn();
-        Ok(Prepared { lsn, record: encode_writes(lsn, first, request, dimension, metric.has_terms(), entries) })
+        let numbers = self.take_numbers(batch.ids);
+        Ok(self.encode(first, request, batch.ids, &numbers, puts))
     }
 
     /// Encodes the delete of some ids as one record; `None` when none of them is live.
@@ -146,18 +147,14 @@ impl Collection {
     ) -> Result<Option<Prepared>> {
         check_most(ids.len())?;
         let writes_are_pending = self.writes_are_pending();
-        let gone: Vec<&PointId> =
-            ids.iter().filter(|id| writes_are_pending || self.place_of(&id.key()).is_some()).collect();
+        let gone = ids.iter().filter(|id| writes_are_pending || self.place_of(&id.key()).is_some());
+        let gone: Vec<PointId> = gone.cloned().collect();
         if gone.is_empty() {
             return Ok(None);
         }
         let first = stamper.stamp(now_ms, gone.len())?;
-        let lsn = self.take_lsn();
-        let entries = gone.into_iter().map(|id| (id, None));
-        Ok(Some(Prepared {
-            lsn,
-            record: encode_writes(lsn, first, request, self.config.dimension, self.config.metric.has_terms(), entries),
-        }))
+        let numbers = self.take_numbers(&gone);
+        Ok(Some(self.encode(first, request, &gone, &numbers, gone.iter().map(|_| None))))
     }
 
     /// Encodes new metadata for those of some points that are live as one record of puts, each with the vector and the term
@@ -184,28 +181,44 @@ impl Collection {
             )));
         }
         let mut seen = HashSet::with_capacity(changes.len());
-        let mut found = Vec::with_capacity(changes.len());
+        let (mut ids, mut found) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len()));
         for (id, metadata) in changes {
             let key = id.key();
             if !seen.insert(key) {
                 return Err(Error::invalid_argument(format!("point {id} is listed twice")));
             }
-            found.extend(self.place_of(&key).map(|place| (id, place, metadata)));
+            if let Some(place) = self.place_of(&key) {
+                ids.push(id.clone());
+                found.push((place, metadata));
+            }
         }
         if found.is_empty() {
             return Ok(None);
         }
         let first = stamper.stamp(now_ms, found.len())?;
-        let lsn = self.take_lsn();
-        let entries = found.into_iter().map(|(id, place, metadata)| {
-            let (space, row) = self.snapshot.vector_at(place);
-            (id, Some((space.row(row), space.term(row), metadata.as_bytes())))
+        let numbers = self.take_numbers(&ids);
+        let snapshot = self.snapshot();
+        let puts = found.into_iter().map(|(place, metadata)| {
+            let (space, row) = snapshot.vector_at(place);
+            Some((space.row(row), space.term(row), metadata.as_bytes()))
         });
-        let has_terms = self.config.metric.has_terms();
-        Ok(Some(Prepared {
-            lsn,
-            record: encode_writes(lsn, first, request, self.config.dimension, has_terms, entries),
-        }))
+        Ok(Some(self.encode(first, request, &ids, &numbers, puts)))
+    }
+
+    /// The next record: of each point what is put, or nothing when it is deleted.
+    fn encode<'a>(
+        &mut self,
+        first: Stamp,
+        request: Option<RequestId>,
+        ids: &'a [PointId],
+        numbers: &'a [u64],
+        puts: impl Iterator<Item = Option<(&'a [f32], f32, &'a [u8])>>,
+    ) -> Prepared {
+        let lsn = self.take_lsn();
+        let layout = self.config.layout(!numbers.is_empty());
+        let numbers = numbers.iter().copied().chain(core::iter::repeat(0));
+        let entries = ids.iter().zip(numbers).zip(puts).map(|((id, number), put)| NewEntry { id, number, put });
+        Prepared { lsn, record: encode_writes(lsn, first, request, layout, entries) }
     }
 
     /// Whether writes are prepared that are neither published nor given up.
@@ -215,8 +228,9 @@ impl Collection {
 
     /// Gives up writes that were prepared and could not be made durable: their numbers are used again, so that what is
     /// live is known again. All writes prepared after them must be given up too.
-    pub const fn give_up_prepared(&mut self) {
+    pub fn give_up_prepared(&mut self) {
         self.next_lsn = self.memtable.newest().next();
+        self.forget_prepared_numbers();
     }
 
     /// Makes a write visible, after the host made its record durable.
@@ -240,7 +254,7 @@ impl Collection {
     }
 
     fn replay_one(&mut self, record: &[u8], applied: &mut Applied) -> Result<()> {
-        let Record { lsn, writes } = Record::decode(record)?;
+        let Record { lsn, body } = Record::decode(record)?;
         if lsn <= self.sealed_through {
             return Ok(());
         }
@@ -252,23 +266,43 @@ impl Collection {
                 lsn.0, expected.0
             )));
         }
-        if writes.dimension != self.config.dimension {
+        match body {
+            RecordBody::Writes(writes) => {
+                self.check_layout(lsn, &writes)?;
+                self.apply(&writes, applied)?;
+                self.newest_hlc = self.newest_hlc.max(writes.first.hlc);
+            }
+            RecordBody::Change(bytes) => self.apply_change(bytes, applied)?,
+        }
+        self.memtable.advance(lsn);
+        self.next_lsn = self.next_lsn.max(lsn.next());
+        if !self.writes_are_pending() {
+            self.forget_prepared_numbers();
+        }
+        Ok(())
+    }
+
+    fn check_layout(&self, lsn: Lsn, writes: &WriteBatch<'_>) -> Result<()> {
+        let (name, layout) = (&self.config.name, writes.layout);
+        if layout.dimension != self.config.dimension {
             return Err(Error::corrupted(format!(
                 "record {} has vectors of {} dimensions, collection `{name}` has {}",
-                lsn.0, writes.dimension, self.config.dimension
+                lsn.0, layout.dimension, self.config.dimension
             )));
         }
-        if writes.has_terms() != self.config.metric.has_terms() {
+        if layout.has_terms != self.config.metric.has_terms() {
             return Err(Error::corrupted(format!(
                 "record {} and the metric {} of collection `{name}` do not agree on terms",
                 lsn.0,
                 self.config.metric.as_str()
             )));
         }
-        self.apply(&writes, applied)?;
-        self.memtable.advance(lsn);
-        self.newest_hlc = self.newest_hlc.max(writes.first.hlc);
-        self.next_lsn = self.next_lsn.max(lsn.next());
+        if layout.has_numbers == matches!(self.sync, State::Local) {
+            return Err(Error::corrupted(format!(
+                "record {} and collection `{name}` do not agree on whether writes are numbered",
+                lsn.0
+            )));
+        }
         Ok(())
     }
 
@@ -276,65 +310,100 @@ impl Collection {
         // Everything that can fail comes before the first change, so a bad record changes nothing.
         let metadata: Vec<Metadata> = writes
             .entries()
-            .map(|(_, entry)| match entry {
+            .map(|(.., entry)| match entry {
                 Entry::Put { metadata, .. } => Metadata::from_bytes(metadata),
                 Entry::Delete { .. } => Ok(Metadata::default()),
             })
             .collect::<Result<_>>()?;
-        for ((stamp, entry), metadata) in writes.entries().zip(metadata) {
+        for ((stamp, seq, entry), metadata) in writes.entries().zip(metadata) {
             match entry {
                 Entry::Put { id, term, vector, .. } => {
-                    let key = id.key();
-                    if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
-                        applied.superseded += 1;
-                        continue;
-                    }
-                    self.kill_sealed(&key);
-                    let term = self.config.metric.has_terms().then_some(term);
                     let components = vector.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-                    self.memtable.put(key, Row { id, stamp, metadata }, components, term);
-                    applied.upserted += 1;
+                    self.put(Row { id, stamp, seq, metadata }, components, term, applied);
                 }
-                Entry::Delete { id } => {
-                    let key = id.key();
-                    if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
-                        applied.superseded += 1;
-                        continue;
-                    }
-                    applied.deleted += usize::from(self.memtable.kill(&key) || self.kill_sealed(&key));
-                    // Buried even when nothing was live: a replay meets bitmaps that know of the delete already.
-                    self.memtable.bury(Tombstone { key, id, stamp, seq: 0 });
-                }
+                Entry::Delete { id } => self.bury(id, stamp, seq, applied),
             }
         }
         Ok(())
     }
 
-    /// The newest stamp under which the collection knows an id, dead or alive.
-    fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
-        self.memtable.stamp_of(key).or_else(|| {
-            let sealed = self.segments.iter().filter_map(|s| {
-                let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
-                live.max(s.segment.tombstone_stamp(key))
-            });
-            sealed.max()
-        })
+    /// Puts a point in the place of what is there of its id, unless that is newer.
+    pub(super) fn put(&mut self, row: Row, vector: impl Iterator<Item = f32>, term: f32, applied: &mut Applied) {
+        let (key, stamp, seq) = (row.id.key(), row.stamp, row.seq);
+        if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
+            applied.superseded += 1;
+            return;
+        }
+        self.kill(&key);
+        let term = self.config.metric.has_terms().then_some(term);
+        self.memtable.put(key, row, vector, term);
+        if let Some(item) = self.fresh_item(&key) {
+            self.digest.add(&item);
+        }
+        self.sync.note_write(key, stamp, seq);
+        applied.upserted += 1;
     }
 
-    /// Kills the live point of an id in the segments; says whether there was one.
-    fn kill_sealed(&mut self, key: &IdKey) -> bool {
-        self.segments.iter_mut().any(|s| s.segment.find(key).is_some_and(|offset| s.live.kill(offset)))
+    /// Deletes what is there of an id, unless that is newer.
+    pub(super) fn bury(&mut self, id: PointId, stamp: Stamp, seq: u64, applied: &mut Applied) {
+        let key = id.key();
+        if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
+            applied.superseded += 1;
+            return;
+        }
+        applied.deleted += usize::from(self.kill(&key));
+        // Buried even when nothing was live: a replay meets bitmaps that know of the delete already.
+        self.memtable.bury(Tombstone { key, id, stamp, seq });
+        self.sync.note_write(key, stamp, seq);
+    }
+
+    /// The newest stamp under which the collection knows an id, dead or alive.
+    pub(super) fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
+        self.memtable.stamp_of(key).or_else(|| Some(self.known_sealed(key)?.stamp))
+    }
+
+    /// Kills the live point of an id; says whether there was one.
+    pub(super) fn kill(&mut self, key: &IdKey) -> bool {
+        if let Some(item) = self.fresh_item(key) {
+            self.digest.subtract(&item);
+        }
+        if self.memtable.kill(key) {
+            return true;
+        }
+        let space = self.sync.key();
+        for segment in &mut self.segments {
+            let before = segment.digest;
+            if segment.kill(key, space) {
+                self.digest = self.digest.without(&before).with(&segment.digest);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A live point of the memtable as digests see it, where there is a key for them.
+    fn fresh_item(&self, key: &IdKey) -> Option<Item> {
+        let (block, at) = self.memtable.find(key)?;
+        self.fresh_item_at(block, at)
+    }
+
+    pub(super) fn fresh_item_at(&self, block: usize, at: usize) -> Option<Item> {
+        let space = self.sync.key()?;
+        let block = &self.memtable.blocks()[block];
+        let (vectors, row) = (self.snapshot.block_space(block), block.row(at));
+        let (components, term) = (vectors.row(at as u32), vectors.term(at as u32));
+        Some(Item::of_parts(space, block.key(at), row.stamp, term, components, row.metadata.as_bytes()))
     }
 
     /// Where an id is live, in the newest snapshot too.
-    fn place_of(&self, key: &IdKey) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &IdKey) -> Option<Place> {
         if let Some((block, at)) = self.memtable.find(key) {
             return Some(Place::Memtable { block: block as u32, at: at as u32 });
         }
         self.snapshot.find_sealed(key)
     }
 
-    fn take_lsn(&mut self) -> Lsn {
+    pub(super) fn take_lsn(&mut self) -> Lsn {
         let lsn = self.next_lsn;
         self.next_lsn = lsn.next();
         lsn

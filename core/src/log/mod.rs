@@ -9,6 +9,8 @@ mod record;
 mod stamper;
 
 pub use rec::{Body, BodyParts, Rec, body};
-pub use record::{Entry, MAX_RECORD_BYTES, Record, RequestId, WriteBatch, encode_writes, longest_record};
-pub(crate) use record::{KIND_WRITES, RecordWriter, longest_entry};
+pub use record::{
+    Entry, Layout, MAX_RECORD_BYTES, NewEntry, Record, RecordBody, RequestId, WriteBatch, encode_writes, longest_record,
+};
+pub(crate) use record::{KIND_WRITES, RecordWriter, encode_change, longest_entry};
 pub use stamper::{MAX_CLOCK_LEAD_MS, Stamper};

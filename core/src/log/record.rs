@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! a frame (frame.rs) whose number is the lsn; its body for kind 1, writes:
-//!   flags u8 (1: a request follows, 2: puts carry a term) | hlc u64 | writer u64 | first cseq u64
-//!   [tab u64 | n u64] | dimension u32 | count u32 | entries
-//! entry: 1 put | id len u8 | id | [term f32] | dimension * f32 | metadata len u32 | metadata
-//!        2 delete | id len u8 | id
+//!   flags u8 (1: a request follows, 2: puts carry a term, 4: entries carry a number) | hlc u64 | writer u64
+//!   first cseq u64 | [tab u64 | n u64] | dimension u32 | count u32 | entries
+//! entry: 1 put | id len u8 | id | [number u64] | [term f32] | dimension * f32 | metadata len u32 | metadata
+//!        2 delete | id len u8 | id | [number u64]
+//! for kind 2, a change of replication: see sync/codec.rs
 //! ```
 //! Entry `i` carries the stamp `(hlc, writer, first cseq + i)`. Decoding never panics and allocates nothing but what
 //! the bytes hold.
@@ -14,6 +15,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::frame::{self, Frame, Prefix};
+use super::rec::{put_id, take_id};
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::metadata::MAX_METADATA_BYTES;
@@ -26,8 +28,11 @@ pub const MAX_RECORD_BYTES: usize = 1 << 30;
 const HEADER: usize = frame::HEADER + 1 + 24 + 16 + 4 + 4;
 /// A record of writes, and a block of points in an archive.
 pub(crate) const KIND_WRITES: u8 = 1;
+/// A change of replication.
+const KIND_CHANGE: u8 = 2;
 const FLAG_REQUEST: u8 = 1;
 const FLAG_TERMS: u8 = 2;
+const FLAG_NUMBERS: u8 = 4;
 const ENTRY_PUT: u8 = 1;
 const ENTRY_DELETE: u8 = 2;
 
@@ -45,8 +50,17 @@ pub struct RequestId {
 pub struct Record<'a> {
     /// The record's number.
     pub lsn: Lsn,
-    /// Its writes.
-    pub writes: WriteBatch<'a>,
+    /// What it does.
+    pub body: RecordBody<'a>,
+}
+
+/// What is in a record.
+#[derive(Clone, Debug)]
+pub enum RecordBody<'a> {
+    /// Writes of this replica.
+    Writes(WriteBatch<'a>),
+    /// A change of replication, as yet unread.
+    Change(&'a [u8]),
 }
 
 /// An atomic batch of puts and deletes.
@@ -56,11 +70,32 @@ pub struct WriteBatch<'a> {
     pub first: Stamp,
     /// The request that it answers, when it came from one.
     pub request: Option<RequestId>,
+    /// How its entries are laid out.
+    pub layout: Layout,
+    count: usize,
+    entries: Reader<'a>,
+}
+
+/// How the entries of a record are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
     /// How many components each vector has.
     pub dimension: usize,
-    count: usize,
-    has_terms: bool,
-    entries: Reader<'a>,
+    /// Whether puts carry the metric's term.
+    pub has_terms: bool,
+    /// Whether entries carry a number of replication.
+    pub has_numbers: bool,
+}
+
+/// A put or delete that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'a> {
+    /// Which point.
+    pub id: &'a PointId,
+    /// See [`Rec::seq`](super::Rec::seq); left out of a record without numbers.
+    pub number: u64,
+    /// Of a put: vector, term and encoded metadata.
+    pub put: Option<(&'a [f32], f32, &'a [u8])>,
 }
 
 /// One put or delete as it stands in a record.
@@ -92,24 +127,26 @@ pub const fn longest_record(entries: usize, dimension: usize) -> usize {
 /// The most bytes that an entry takes whose metadata have so many.
 pub(crate) const fn longest_entry(dimension: usize, metadata: usize) -> usize {
     let (id, vector, metadata) = (1 + 1 + MAX_ID_BYTES, 4 + 4 * dimension, 4 + metadata);
-    1 + id + vector + metadata
+    1 + id + 8 + vector + metadata
 }
 
 /// A record of writes that grows entry by entry.
 #[derive(Debug)]
 pub(crate) struct RecordWriter {
     out: Vec<u8>,
-    has_terms: bool,
+    layout: Layout,
     count_at: usize,
     count: u32,
 }
 
 impl RecordWriter {
     /// A record without entries.
-    pub(crate) fn new(lsn: Lsn, first: Stamp, request: Option<RequestId>, dimension: usize, has_terms: bool) -> Self {
+    pub(crate) fn new(lsn: Lsn, first: Stamp, request: Option<RequestId>, layout: Layout) -> Self {
         let mut out = frame::begin(lsn.0, KIND_WRITES);
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        out.put_u8(flag(request.is_some(), FLAG_REQUEST) | flag(has_terms, FLAG_TERMS));
+        let Layout { dimension, has_terms, has_numbers } = layout;
+        let numbers = flag(has_numbers, FLAG_NUMBERS);
+        out.put_u8(flag(request.is_some(), FLAG_REQUEST) | flag(has_terms, FLAG_TERMS) | numbers);
         out.put_u64(first.hlc);
         out.put_u64(first.writer);
         out.put_u64(first.cseq);
@@ -120,30 +157,24 @@ impl RecordWriter {
         out.put_u32(dimension as u32);
         let count_at = out.len();
         out.put_u32(0);
-        Self { out, has_terms, count_at, count: 0 }
+        Self { out, layout, count_at, count: 0 }
     }
 
-    /// Appends a whole point.
-    pub(crate) fn put(&mut self, id: &PointId, vector: &[f32], term: f32, metadata: &[u8]) {
-        self.begin_entry(ENTRY_PUT, id);
-        if self.has_terms {
-            self.out.put_f32(term);
+    /// Appends an entry.
+    pub(crate) fn add(&mut self, entry: &NewEntry<'_>) {
+        self.out.put_u8(if entry.put.is_some() { ENTRY_PUT } else { ENTRY_DELETE });
+        put_id(&mut self.out, entry.id);
+        if self.layout.has_numbers {
+            self.out.put_u64(entry.number);
         }
-        self.out.put_f32s(vector);
-        self.out.put_u32(metadata.len() as u32);
-        self.out.extend_from_slice(metadata);
-    }
-
-    /// Appends the end of a point.
-    pub(crate) fn delete(&mut self, id: &PointId) {
-        self.begin_entry(ENTRY_DELETE, id);
-    }
-
-    fn begin_entry(&mut self, kind: u8, id: &PointId) {
-        self.out.put_u8(kind);
-        let id = id.to_canonical();
-        self.out.put_u8(id.len() as u8);
-        self.out.extend_from_slice(&id);
+        if let Some((vector, term, metadata)) = entry.put {
+            if self.layout.has_terms {
+                self.out.put_f32(term);
+            }
+            self.out.put_f32s(vector);
+            self.out.put_u32(metadata.len() as u32);
+            self.out.extend_from_slice(metadata);
+        }
         self.count += 1;
     }
 
@@ -169,26 +200,25 @@ impl RecordWriter {
 
 /// Writes one record.
 ///
-/// `entries` gives, for each point in order, its id and (for a put) its vector, term and encoded metadata.
-///
 /// # Panics
-/// When they take more than 4 GiB: whoever calls keeps them within [`MAX_RECORD_BYTES`].
+/// When the entries take more than 4 GiB: whoever calls keeps them within [`MAX_RECORD_BYTES`].
 pub fn encode_writes<'a>(
     lsn: Lsn,
     first: Stamp,
     request: Option<RequestId>,
-    dimension: usize,
-    has_terms: bool,
-    entries: impl Iterator<Item = (&'a PointId, Option<(&'a [f32], f32, &'a [u8])>)>,
+    layout: Layout,
+    entries: impl Iterator<Item = NewEntry<'a>>,
 ) -> Vec<u8> {
-    let mut record = RecordWriter::new(lsn, first, request, dimension, has_terms);
-    for (id, put) in entries {
-        match put {
-            Some((vector, term, metadata)) => record.put(id, vector, term, metadata),
-            None => record.delete(id),
-        }
-    }
+    let mut record = RecordWriter::new(lsn, first, request, layout);
+    entries.for_each(|entry| record.add(&entry));
     record.finish()
+}
+
+/// Writes a record of a change of replication, whose bytes the caller appends.
+pub(crate) fn encode_change(lsn: Lsn, append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = frame::begin(lsn.0, KIND_CHANGE);
+    append(&mut out);
+    frame::seal(out)
 }
 
 impl<'a> Record<'a> {
@@ -211,9 +241,13 @@ impl<'a> Record<'a> {
         let prefix = Prefix::read(&mut reader, "a record's header")?;
         let payload = reader.bytes(prefix.len, "a record")?;
         reader.finish("a record")?;
-        let Frame { number, kind, body } = Frame::open(prefix, payload, "a record")?;
+        let Frame { number, kind, mut body } = Frame::open(prefix, payload, "a record")?;
         match kind {
-            KIND_WRITES => Ok(Self { lsn: Lsn(number), writes: WriteBatch::decode(body)? }),
+            KIND_WRITES => Ok(Self { lsn: Lsn(number), body: RecordBody::Writes(WriteBatch::decode(body)?) }),
+            KIND_CHANGE => {
+                let change = body.bytes(body.remaining(), "a change")?;
+                Ok(Self { lsn: Lsn(number), body: RecordBody::Change(change) })
+            }
             kind => Err(Error::unsupported(format!("record {number} is of kind {kind}, made by a later version"))),
         }
     }
@@ -222,7 +256,7 @@ impl<'a> Record<'a> {
 impl<'a> WriteBatch<'a> {
     pub(crate) fn decode(mut reader: Reader<'a>) -> Result<Self> {
         let flags = reader.u8("flags")?;
-        if flags & !(FLAG_REQUEST | FLAG_TERMS) != 0 {
+        if flags & !(FLAG_REQUEST | FLAG_TERMS | FLAG_NUMBERS) != 0 {
             return Err(Error::unsupported(format!("record flags {flags:#x} are of a later version")));
         }
         let first = Stamp { hlc: reader.u64("hlc")?, writer: reader.u64("writer")?, cseq: reader.u64("cseq")? };
@@ -232,18 +266,14 @@ impl<'a> WriteBatch<'a> {
         };
         let dimension = reader.u32("dimension")? as usize;
         let count = reader.u32("count")? as usize;
-        let batch =
-            Self { first, request, dimension, count, has_terms: flags & FLAG_TERMS != 0, entries: reader.clone() };
+        let (has_terms, has_numbers) = (flags & FLAG_TERMS != 0, flags & FLAG_NUMBERS != 0);
+        let layout = Layout { dimension, has_terms, has_numbers };
+        let batch = Self { first, request, layout, count, entries: reader.clone() };
         for _ in 0..count {
             batch.read_entry(&mut reader)?;
         }
         reader.finish("the entries of a record")?;
         Ok(batch)
-    }
-
-    /// Whether puts carry the metric's term.
-    pub const fn has_terms(&self) -> bool {
-        self.has_terms
     }
 
     /// How many entries the batch has.
@@ -256,27 +286,28 @@ impl<'a> WriteBatch<'a> {
         self.count == 0
     }
 
-    /// The entries with their stamps, in order.
-    pub fn entries(&self) -> impl Iterator<Item = (Stamp, Entry<'a>)> + '_ {
+    /// The entries with their stamps and numbers (0 in a record without), in order.
+    pub fn entries(&self) -> impl Iterator<Item = (Stamp, u64, Entry<'a>)> + '_ {
         let mut reader = self.entries.clone();
         (0..self.count as u64).map(move |i| {
-            let entry = self.read_entry(&mut reader).expect("every entry was read when the record was decoded");
-            (Stamp { cseq: self.first.cseq.wrapping_add(i), ..self.first }, entry)
+            let (number, entry) =
+                self.read_entry(&mut reader).expect("every entry was read when the record was decoded");
+            (Stamp { cseq: self.first.cseq.wrapping_add(i), ..self.first }, number, entry)
         })
     }
 
-    fn read_entry(&self, reader: &mut Reader<'a>) -> Result<Entry<'a>> {
+    fn read_entry(&self, reader: &mut Reader<'a>) -> Result<(u64, Entry<'a>)> {
         let kind = reader.u8("an entry's kind")?;
-        let len = reader.u8("an id's length")? as usize;
-        let id = PointId::from_canonical(reader.bytes(len, "an id")?)?;
+        let id = take_id(reader)?;
+        let number = if self.layout.has_numbers { reader.counter("an entry's number")? } else { 0 };
         match kind {
             ENTRY_PUT => {
-                let term = if self.has_terms { reader.f32("a term")? } else { 1.0 };
-                let vector = reader.bytes(self.dimension.saturating_mul(4), "a vector")?;
+                let term = if self.layout.has_terms { reader.f32("a term")? } else { 1.0 };
+                let vector = reader.bytes(self.layout.dimension.saturating_mul(4), "a vector")?;
                 let len = reader.u32("the length of metadata")? as usize;
-                Ok(Entry::Put { id, term, vector, metadata: reader.bytes(len, "metadata")? })
+                Ok((number, Entry::Put { id, term, vector, metadata: reader.bytes(len, "metadata")? }))
             }
-            ENTRY_DELETE => Ok(Entry::Delete { id }),
+            ENTRY_DELETE => Ok((number, Entry::Delete { id })),
             kind => Err(Error::corrupted(format!("an entry of kind {kind}"))),
         }
     }
@@ -294,7 +325,14 @@ mod tests {
         let puts = [Some((&rows[0][..], 0.5, &b"m"[..])), None, Some((&rows[1][..], 0.25, &b""[..]))];
         let first = Stamp { hlc: 9, writer: 8, cseq: 100 };
         let request = Some(RequestId { tab: 1, n: 2 });
-        encode_writes(Lsn(5), first, request, 2, true, ids.iter().zip(puts))
+        let layout = Layout { dimension: 2, has_terms: true, has_numbers: true };
+        let entries = ids.iter().zip(puts).zip(40..).map(|((id, put), number)| NewEntry { id, number, put });
+        encode_writes(Lsn(5), first, request, layout, entries)
+    }
+
+    fn writes(record: Record<'_>) -> WriteBatch<'_> {
+        let RecordBody::Writes(writes) = record.body else { panic!("writes") };
+        writes
     }
 
     #[test]
@@ -302,13 +340,14 @@ mod tests {
         let bytes = sample();
         let record = Record::decode(&bytes).unwrap();
         assert_eq!((record.lsn, Record::number(&bytes)), (Lsn(5), Ok(Lsn(5))));
-        assert_eq!(record.writes.request, Some(RequestId { tab: 1, n: 2 }));
-        let entries: Vec<_> = record.writes.entries().collect();
-        assert_eq!(entries.len(), 3);
+        let writes = writes(record);
+        assert_eq!(writes.request, Some(RequestId { tab: 1, n: 2 }));
+        let entries: Vec<_> = writes.entries().collect();
+        assert_eq!(entries.iter().map(|(_, number, _)| *number).collect::<Vec<_>>(), [40, 41, 42]);
         assert_eq!(entries[2].0, Stamp { hlc: 9, writer: 8, cseq: 102 });
-        assert!(matches!(&entries[0].1, Entry::Put { id: PointId::Int(7), term: 0.5, metadata: b"m", .. }));
-        assert!(matches!(&entries[1].1, Entry::Delete { id } if *id == PointId::string("seven").unwrap()));
-        let Entry::Put { vector, .. } = &entries[2].1 else { panic!("a put") };
+        assert!(matches!(&entries[0].2, Entry::Put { id: PointId::Int(7), term: 0.5, metadata: b"m", .. }));
+        assert!(matches!(&entries[1].2, Entry::Delete { id } if *id == PointId::string("seven").unwrap()));
+        let Entry::Put { vector, .. } = &entries[2].2 else { panic!("a put") };
         assert_eq!(*vector, [3.0_f32, 4.0].map(f32::to_le_bytes).concat());
     }
 
@@ -317,8 +356,10 @@ mod tests {
         let id = PointId::string(&"i".repeat(MAX_ID_BYTES)).unwrap();
         let (row, metadata) = ([1.0; 5], alloc::vec![0; MAX_METADATA_BYTES]);
         for count in 0..3 {
-            let entries = (0..count).map(|_| (&id, Some((&row[..], 0.5, &metadata[..]))));
-            let bytes = encode_writes(Lsn(1), Stamp::default(), Some(RequestId { tab: 1, n: 2 }), 5, true, entries);
+            let put = Some((&row[..], 0.5, &metadata[..]));
+            let entries = (0..count).map(|_| NewEntry { id: &id, number: 1, put });
+            let layout = Layout { dimension: 5, has_terms: true, has_numbers: true };
+            let bytes = encode_writes(Lsn(1), Stamp::default(), Some(RequestId { tab: 1, n: 2 }), layout, entries);
             assert_eq!(bytes.len(), longest_record(count, 5));
         }
     }
@@ -345,7 +386,7 @@ mod tests {
                 damaged[at] = value;
                 let crc = crc32c(&damaged[PREFIX..]);
                 damaged[4..8].copy_from_slice(&crc.to_le_bytes());
-                let _ = Record::decode(&damaged).map(|r| r.writes.entries().count());
+                let _ = Record::decode(&damaged).map(|record| writes(record).entries().count());
             }
         }
     }

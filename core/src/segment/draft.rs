@@ -112,7 +112,7 @@ impl Draft {
                 block.key(at),
                 &row.id.to_canonical(),
                 row.stamp,
-                0,
+                row.seq,
                 row.metadata.as_bytes(),
                 Origin::Memtable(first + at as u64),
             )?;

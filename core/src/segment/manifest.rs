@@ -14,7 +14,7 @@ use crate::bytes::{Reader, Writer, crc32c};
 use crate::error::{Error, Result};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"HSMF");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 16;
 
 /// The manifest's archive: integers and lists of integers only.
@@ -36,6 +36,8 @@ pub struct Manifest {
     pub seed: u64,
     /// Log records up to this number have their effects in the segments and bitmaps.
     pub sealed_through: u64,
+    /// What the collection was in replication at that number, encoded; empty when it never met another one.
+    pub sync: Vec<u8>,
     /// The live segments, oldest first.
     pub segments: Vec<ManifestSegment>,
 }
@@ -51,6 +53,8 @@ pub struct ManifestSegment {
     pub points: u32,
     /// The encoded [`LiveBitmap`](super::LiveBitmap).
     pub live: Vec<u8>,
+    /// The sum of the digest of its live points; 0 in a collection that never met another one.
+    pub sum: [u8; 16],
 }
 
 impl Manifest {
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_manifest_reads_back_and_every_flipped_bit_or_cut_is_noticed() {
-        let segment = ManifestSegment { id: [7; 32], bytes: 1 << 40, points: 9, live: vec![1, 2, 3] };
+        let segment = ManifestSegment { id: [7; 32], bytes: 1 << 40, points: 9, live: vec![1, 2, 3], sum: [4; 16] };
         let manifest =
             Manifest { name: b"notes".to_vec(), dimension: 4, segments: vec![segment; 2], ..Manifest::default() };
         let bytes = manifest.encode();

@@ -23,6 +23,8 @@ pub struct Row {
     pub id: PointId,
     /// When and by whom it was written.
     pub stamp: Stamp,
+    /// Its number of replication, see [`Rec::seq`](crate::log::Rec::seq).
+    pub seq: u64,
     /// Its metadata.
     pub metadata: Metadata,
 }
@@ -190,6 +192,11 @@ impl Memtable {
         live.or_else(|| self.tombstones.get(key).map(|t| t.stamp))
     }
 
+    /// The delete of an id.
+    pub fn tombstone(&self, key: &IdKey) -> Option<&Tombstone> {
+        self.tombstones.get(key)
+    }
+
     /// Where the live row of an id is: its block and its place there.
     pub fn find(&self, key: &IdKey) -> Option<(usize, usize)> {
         let place = |&row| self.place(row).expect("the index names only rows that are held");
@@ -266,7 +273,7 @@ impl Memtable {
     }
 
     /// Forgets the delete of an id.
-    fn exhume(&mut self, key: &IdKey) {
+    pub fn exhume(&mut self, key: &IdKey) {
         if let Some(tombstone) = self.tombstones.remove(key) {
             self.bytes -= tombstone_bytes(&tombstone);
         }
@@ -293,7 +300,7 @@ mod tests {
 
     fn row(id: u64, cseq: u64) -> Row {
         let id = PointId::Int(id);
-        Row { id, stamp: Stamp { hlc: 1, writer: 1, cseq }, metadata: Metadata::default() }
+        Row { id, stamp: Stamp { hlc: 1, writer: 1, cseq }, seq: 0, metadata: Metadata::default() }
     }
 
     fn grave(id: PointId, cseq: u64) -> Tombstone {
@@ -366,7 +373,7 @@ mod tests {
         assert!(table.bytes() >= row + 2 * tombstone + 128);
         let before = table.bytes();
         let fields = Metadata::from_bytes(&[1, 0, b'a', 0]).unwrap();
-        let named = Row { id: long.clone(), stamp: Stamp::default(), metadata: fields };
+        let named = Row { id: long.clone(), stamp: Stamp::default(), seq: 0, metadata: fields };
         table.put(long.key(), named, [0.0; 2].into_iter(), None);
         assert!(table.bytes() >= before - 128 - tombstone + row + 128 + 4, "the row takes the tombstone's place");
     }

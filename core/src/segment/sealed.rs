@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hnsw::{GraphParts, GraphView};
 use crate::metadata::MetadataRef;
 use crate::metric::{Metric, VectorSpace, validate_stored};
+use crate::sync::{Digest, Item, SpaceKey};
 use crate::types::{IdKey, Offset, PointId, SegmentId, Stamp};
 
 use super::Tombstone;
@@ -203,6 +204,22 @@ impl Segment {
         MetadataRef::trusted(&self.section::<u8>(&self.ranges.metadata)[range])
     }
 
+    /// A point as digests see it; `key` is that of its id.
+    pub fn digest_item(&self, space: &SpaceKey, key: IdKey, offset: Offset) -> Item {
+        let (vectors, stamp) = (self.space(), self.stamp(offset));
+        let (row, term) = (vectors.row(offset.0), vectors.term(offset.0));
+        Item::of_parts(space, key, stamp, term, row, self.metadata(offset).as_bytes())
+    }
+
+    /// The digest of all its points, dead ones included.
+    pub fn digest(&self, space: &SpaceKey) -> Digest {
+        let (keys, offsets) = self.keys();
+        keys.iter().zip(offsets).fold(Digest::default(), |mut digest, (key, &offset)| {
+            digest.add(&self.digest_item(space, *key, Offset(offset)));
+            digest
+        })
+    }
+
     /// How many tombstones the segment carries.
     pub const fn tombstone_count(&self) -> u32 {
         self.table.tombstones
@@ -213,8 +230,8 @@ impl Segment {
         (0..self.tombstone_count() as usize).map(|at| self.tombstone(at).expect("checked when sealed or opened").0)
     }
 
-    /// The stamp of an id's tombstone.
-    pub fn tombstone_stamp(&self, key: &IdKey) -> Option<Stamp> {
+    /// The tombstone of an id.
+    pub fn tombstone_of(&self, key: &IdKey) -> Option<Tombstone> {
         let raw: &[u8] = self.section(&self.ranges.tombstones);
         let (mut low, mut high) = (0, self.tombstone_count() as usize);
         while low < high {
@@ -222,7 +239,7 @@ impl Segment {
             match raw[middle * TOMBSTONE..][..16].cmp(&key.0) {
                 core::cmp::Ordering::Less => low = middle + 1,
                 core::cmp::Ordering::Greater => high = middle,
-                core::cmp::Ordering::Equal => return self.tombstone(middle).ok().map(|(t, _)| t.stamp),
+                core::cmp::Ordering::Equal => return self.tombstone(middle).ok().map(|(t, _)| t),
             }
         }
         None

@@ -85,6 +85,12 @@ impl Digest {
         self.sum = self.sum.wrapping_sub(item.hash);
     }
 
+    /// This set and another that has nothing in common with it.
+    #[must_use]
+    pub const fn with(&self, other: &Self) -> Self {
+        Self { count: self.count.wrapping_add(other.count), sum: self.sum.wrapping_add(other.sum) }
+    }
+
     /// What is left of this set without one of its subsets.
     #[must_use]
     pub const fn without(&self, subset: &Self) -> Self {

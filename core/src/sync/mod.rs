@@ -23,4 +23,4 @@ pub use leader::{Leader, LeaderNote};
 pub use message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
 pub use reconcile::{Difference, Initiator, ItemSet, respond};
 pub use replica::{Renumbered, Replica, ReplicaNote};
-pub use state::{Change, Note, State};
+pub use state::{Change, Forgotten, Note, State};

@@ -24,6 +24,21 @@ pub enum State {
     Replica(Replica),
 }
 
+/// Which tombstones need not be kept: those with a number that the leader has forgotten. A replica's own deletes carry
+/// none of the leader's and are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Forgotten {
+    through: u64,
+    but_of: Option<u64>,
+}
+
+impl Forgotten {
+    /// Whether it is one of them.
+    pub fn has(&self, stamp: Stamp, seq: u64) -> bool {
+        (1..=self.through).contains(&seq) && self.but_of != Some(stamp.writer)
+    }
+}
+
 /// What changes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -56,6 +71,15 @@ impl State {
         }
     }
 
+    /// Which tombstones need not be kept.
+    pub fn forgotten(&self) -> Forgotten {
+        match self {
+            Self::Local => Forgotten { through: 0, but_of: None },
+            Self::Leader(leader) => Forgotten { through: leader.floor().seq, but_of: None },
+            Self::Replica(replica) => Forgotten { through: replica.floor().seq, but_of: Some(replica.writer()) },
+        }
+    }
+
     /// Takes note of a write that is stored under this stamp and number.
     pub fn note_write(&mut self, key: IdKey, stamp: Stamp, seq: u64) {
         match self {
@@ -65,19 +89,31 @@ impl State {
         }
     }
 
-    /// Takes note of a change whose rows are stored and applied.
+    /// Checks that a note is for this role.
     ///
     /// # Errors
-    /// `Corrupted` when the note is for another role.
-    pub fn apply(&mut self, note: &Note) -> Result<()> {
+    /// `Corrupted` when it is not.
+    pub fn check(&self, note: &Note) -> Result<()> {
+        match (self, note) {
+            (Self::Leader(_), Note::Leader(_))
+            | (Self::Replica(_), Note::Replica(_) | Note::Lead(_))
+            | (Self::Local, Note::Follow(_)) => Ok(()),
+            _ => Err(Error::corrupted("a change of replication is for another role than the collection has")),
+        }
+    }
+
+    /// Takes note of a change whose rows are stored and applied.
+    ///
+    /// # Panics
+    /// When it is for another role: see [`State::check`].
+    pub fn apply(&mut self, note: &Note) {
         match (&mut *self, note) {
             (Self::Leader(leader), Note::Leader(note)) => leader.apply(note),
             (Self::Replica(replica), Note::Replica(note)) => replica.apply(note),
             (Self::Local, Note::Follow(replica)) => *self = Self::Replica(replica.clone()),
             (Self::Replica(replica), Note::Lead(heard)) => *self = Self::Leader(replica.to_leader(heard)),
-            _ => return Err(Error::corrupted("a record of replication is for another role than the collection has")),
+            _ => unreachable!("a note is checked before it is applied"),
         }
-        Ok(())
     }
 
     /// The bytes to store.
@@ -105,7 +141,8 @@ impl Change {
     ///
     /// # Errors
     /// `Corrupted` when the bytes are not those of a change.
-    pub fn decode(mut reader: Reader<'_>) -> Result<Self> {
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
         let note = Note::decode(&mut reader)?;
         let change = Self { rows: Code::decode(&mut reader)?, note };
         reader.finish("a change")?;

@@ -139,14 +139,14 @@ impl Client {
         // Through its bytes, as a log would have it.
         let mut bytes = Vec::new();
         change.encode(&mut bytes);
-        assert_eq!(Change::decode(crate::bytes::Reader::new(&bytes)).as_ref(), Ok(change));
+        assert_eq!(Change::decode(&bytes).as_ref(), Ok(change));
         for row in &change.rows {
             if let RowChange::Put(rec) = row {
                 self.stamper.observe(rec.stamp);
             }
         }
         self.store.apply(&change.rows);
-        self.state.apply(&change.note).unwrap();
+        self.state.apply(&change.note);
         assert_eq!(State::decode(&self.state.encode()).as_ref(), Ok(&self.state));
     }
 
@@ -237,7 +237,7 @@ impl History {
             self.server.state.note_write(rec.id.key(), rec.stamp, rec.seq);
             self.accepted.push(rec.clone());
         }
-        self.server.state.apply(&change.note).unwrap();
+        self.server.state.apply(&change.note);
     }
 
     fn fetch(&self, keys: &[IdKey]) -> Vec<Rec> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyperspace_core::collection::{Collection, CollectionConfig, Tuning};
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::sync::SpaceKey;
 use hyperspace_core::types::{SpaceId, Tenant};
 
 use super::collection::OpenCollection;
@@ -20,7 +21,7 @@ impl Database {
     /// # Errors
     /// `AlreadyExists` when the name is taken; `InvalidArgument` when a setting is out of range.
     pub fn create(&self, tenant: &Tenant, config: CollectionConfig) -> Result<Arc<OpenCollection>> {
-        let mut engine = Collection::create(config)?;
+        let mut engine = Collection::create_leading(config, self.new_key())?;
         engine.set_policy(self.options.policy);
         let name = engine.config().name.as_str().to_owned();
         let _managing = held(&self.managing);
@@ -104,6 +105,13 @@ impl Database {
 
     pub(super) fn is_any_damaged(&self) -> bool {
         read(&self.spaces).values().any(|entry| matches!(entry, Entry::Damaged(..)))
+    }
+
+    /// The key of a new space's digests.
+    fn new_key(&self) -> SpaceKey {
+        let mut key = SpaceKey([0; 32]);
+        key.0.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&self.environment.random_u64().to_le_bytes()));
+        key
     }
 
     /// Numbers are drawn, not counted: one that was ever used, if only in a log that is still there, hardly comes again.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hyperspace_core::bytes::{MAX_COUNTER, crc32c};
 use hyperspace_core::error::ErrorKind;
-use hyperspace_core::log::{RequestId, encode_writes};
+use hyperspace_core::log::{Layout, NewEntry, RequestId, encode_writes};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp};
 
 use super::files::{LOG, log_file};
@@ -64,8 +64,9 @@ fn record(lsn: u64) -> Vec<u8> {
     let id = PointId::Int(lsn);
     let row = [lsn as f32; 3];
     let request = Some(RequestId { tab: lsn, n: 1 });
-    let entry = (&id, Some((&row[..], 1.0, &b"{}"[..])));
-    encode_writes(Lsn(lsn), Stamp { hlc: lsn, writer: 1, cseq: lsn }, request, 3, false, std::iter::once(entry))
+    let entry = NewEntry { id: &id, number: 0, put: Some((&row[..], 1.0, &b"{}"[..])) };
+    let layout = Layout { dimension: 3, has_terms: false, has_numbers: false };
+    encode_writes(Lsn(lsn), Stamp { hlc: lsn, writer: 1, cseq: lsn }, request, layout, std::iter::once(entry))
 }
 
 /// Appends records `from..to` of space 1 in groups of three.

@@ -6,11 +6,12 @@ use hyperspace_core::bytes::{AlignedBytes, crc32c};
 use hyperspace_core::collection::{Collection, Plan, Scratch, SearchRequest, Snapshot};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::hnsw::GraphView;
-use hyperspace_core::log::{Entry, Record, encode_writes};
+use hyperspace_core::log::{Entry, NewEntry, Record, RecordBody, WriteBatch, encode_writes};
 use hyperspace_core::metadata::Value;
 use hyperspace_core::metric::QueryVector;
 use hyperspace_core::segment::{Checks, LiveBitmap, Manifest, ManifestSegment, Segment, fuzzing};
-use hyperspace_core::types::{Offset, SegmentId};
+use hyperspace_core::sync::{Change, Leader, SpaceKey, State};
+use hyperspace_core::types::{Lsn, Offset, SegmentId};
 
 use super::{accepted, both_ways, decode, put_u32};
 
@@ -18,9 +19,20 @@ use super::{accepted, both_ways, decode, put_u32};
 pub(super) fn record(bytes: &[u8]) -> bool {
     both_ways(bytes, mend_record, |bytes| {
         let Some(record) = decode(bytes.len(), || Record::decode(bytes)) else { return false };
-        assert_eq!(encoded(&record), bytes, "a record has one encoding");
-        replays(&record, bytes);
-        true
+        match &record.body {
+            RecordBody::Writes(writes) => {
+                assert_eq!(encoded(record.lsn, writes), bytes, "a record has one encoding");
+                replays(record.lsn, writes, bytes);
+                true
+            }
+            RecordBody::Change(change) => {
+                let Some(read) = decode(change.len(), || Change::decode(change)) else { return false };
+                let mut again = Vec::new();
+                read.encode(&mut again);
+                assert_eq!(again, *change, "a change has one encoding");
+                true
+            }
+        }
     })
 }
 
@@ -31,38 +43,43 @@ fn mend_record(bytes: &mut [u8]) {
     put_u32(bytes, 4, sum as usize);
 }
 
-fn encoded(record: &Record<'_>) -> Vec<u8> {
-    let writes = &record.writes;
+fn encoded(lsn: Lsn, writes: &WriteBatch<'_>) -> Vec<u8> {
     let rows: Vec<Vec<f32>> = writes
         .entries()
-        .map(|(_, entry)| match entry {
+        .map(|(.., entry)| match entry {
             Entry::Put { vector, .. } => vector.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             Entry::Delete { .. } => Vec::new(),
         })
         .collect();
-    let entries: Vec<_> = writes.entries().map(|(_, entry)| entry).collect();
-    let parts = entries.iter().zip(&rows).map(|(entry, row)| match entry {
-        Entry::Put { id, term, metadata, .. } => (id, Some((&row[..], *term, *metadata))),
-        Entry::Delete { id } => (id, None),
+    let entries: Vec<_> = writes.entries().collect();
+    let parts = entries.iter().zip(&rows).map(|((_, number, entry), row)| match entry {
+        Entry::Put { id, term, metadata, .. } => {
+            NewEntry { id, number: *number, put: Some((&row[..], *term, *metadata)) }
+        }
+        Entry::Delete { id } => NewEntry { id, number: *number, put: None },
     });
-    encode_writes(record.lsn, writes.first, writes.request, writes.dimension, writes.has_terms(), parts)
+    encode_writes(lsn, writes.first, writes.request, writes.layout, parts)
 }
 
 /// Replays a record behind the one before it, in a collection of each metric.
-fn replays(record: &Record<'_>, bytes: &[u8]) {
+fn replays(lsn: Lsn, writes: &WriteBatch<'_>, bytes: &[u8]) {
     for metric in 0..4 {
-        let sealed_through = record.lsn.0.wrapping_sub(1);
-        let dimension = record.writes.dimension as u32;
-        let manifest = Manifest { name: b"notes".to_vec(), dimension, metric, sealed_through, ..Manifest::default() };
+        let sealed_through = lsn.0.wrapping_sub(1);
+        let dimension = writes.layout.dimension as u32;
+        let leader = State::Leader(Leader::new(SpaceKey([7; 32])));
+        let sync = if writes.layout.has_numbers { leader.encode() } else { Vec::new() };
+        let manifest =
+            Manifest { name: b"notes".to_vec(), dimension, metric, sealed_through, sync, ..Manifest::default() };
         let Some(mut collection) = accepted(Collection::open(&manifest, &[])) else { continue };
         if accepted(collection.replay([bytes])).is_some() {
             let snapshot = collection.snapshot();
             let is_there = |entry: &Entry<'_>| match entry {
                 Entry::Put { id, .. } | Entry::Delete { id } => snapshot.get(id).is_some(),
             };
-            let written = record.writes.entries().filter(|(_, entry)| is_there(entry)).count();
+            let written = writes.entries().filter(|(.., entry)| is_there(entry)).count();
             assert!(written >= snapshot.len(), "{written} of the record's points, {} are there", snapshot.len());
-            assert_eq!(collection.newest_lsn(), record.lsn);
+            assert_eq!(collection.newest_lsn(), lsn);
+            assert_eq!(collection.digest(), collection.recount());
             reads(&snapshot);
         }
     }
@@ -88,7 +105,7 @@ pub(super) fn mend_manifest(bytes: &mut [u8]) {
     let Some(archive) = bytes.get(HEADER..) else { return };
     let (len, sum) = (archive.len(), crc32c(archive));
     bytes[..4].copy_from_slice(b"HSMF");
-    put_u32(bytes, 4, 1);
+    put_u32(bytes, 4, 2);
     put_u32(bytes, 8, sum as usize);
     put_u32(bytes, 12, len);
 }
@@ -139,7 +156,7 @@ fn columns(segment: &Segment) {
         let _ = segment.seq(offset);
     }
     for tombstone in segment.tombstones() {
-        assert_eq!(segment.tombstone_stamp(&tombstone.key), Some(tombstone.stamp));
+        assert_eq!(segment.tombstone_of(&tombstone.key), Some(tombstone));
     }
     let parts = segment.graph().parts();
     assert!(GraphView::new(parts).is_ok_and(|view| view.unreachable().len() < segment.len().max(1) as usize));
@@ -149,7 +166,13 @@ fn columns(segment: &Segment) {
 fn serves(segment: &Arc<Segment>) {
     let mut live = Vec::new();
     LiveBitmap::all_live(segment.len()).encode(&mut live);
-    let named = ManifestSegment { id: segment.id().0, bytes: segment.byte_len() as u64, points: segment.len(), live };
+    let named = ManifestSegment {
+        id: segment.id().0,
+        bytes: segment.byte_len() as u64,
+        points: segment.len(),
+        live,
+        sum: [0; 16],
+    };
     let manifest = Manifest {
         name: b"notes".to_vec(),
         dimension: segment.dimension() as u32,

@@ -19,10 +19,10 @@ const ORDER: [&str; 16] = [
     "filter",
     "text",
     "log",
+    "sync",
     "segment",
     "collection",
     "archive",
-    "sync",
 ];
 
 /// What a host must lend: any module may speak of it, and it speaks of any.

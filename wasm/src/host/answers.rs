@@ -12,7 +12,7 @@
 
 use hyperspace_core::bytes::{Reader, Writer};
 use hyperspace_core::error::Result;
-use hyperspace_core::log::{Record, RequestId};
+use hyperspace_core::log::{Record, RecordBody, RequestId};
 use hyperspace_core::types::Lsn;
 
 use super::database::Database;
@@ -91,8 +91,10 @@ impl Answers {
 
     /// Takes note of what a stored record answered.
     pub(super) fn note_record(&mut self, record: &[u8]) -> Result<()> {
-        let Record { lsn, writes } = Record::decode(record)?;
-        self.note(writes.request, Answer { lsn, deleted: writes.len() as u64 });
+        let Record { lsn, body } = Record::decode(record)?;
+        if let RecordBody::Writes(writes) = body {
+            self.note(writes.request, Answer { lsn, deleted: writes.len() as u64 });
+        }
         Ok(())
     }
 

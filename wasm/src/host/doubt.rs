@@ -21,7 +21,7 @@ use crate::mutation::{Mutation, is_active};
 
 /// A change of a collection's row.
 pub(super) enum Tried {
-    Flip(Flipping),
+    Flip(Box<Flipping>),
     Deletion(SpaceId, String, Option<RequestId>),
 }
 

@@ -158,7 +158,7 @@ impl<K: Kv> Database<K> {
         let flipping = Flipping { collection, sealed, flip, covers };
         if let Err(error) = self.write_flip(&flipping).await {
             // It may have happened all the same: the job stays out until somebody has looked.
-            self.doubt(Tried::Flip(flipping));
+            self.doubt(Tried::Flip(Box::new(flipping)));
             return Err(error);
         }
         let dead = flipping.flip.dropped.iter().map(|id| segment_key(flipping.collection.space, id)).collect();

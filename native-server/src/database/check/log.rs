@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use hyperspace_core::error::{Error, Result};
-use hyperspace_core::log::Record;
+use hyperspace_core::log::{Record, RecordBody};
+use hyperspace_core::sync::{Change, RowChange};
 use hyperspace_core::types::{Lsn, SpaceId};
 
 use super::Check;
@@ -82,8 +83,19 @@ impl Check<'_> {
     fn record(&mut self, space: SpaceId, bytes: &[u8], spaces: &mut Spaces) -> Result<()> {
         self.report.totals.log_records += 1;
         let record = Record::decode(bytes)?;
-        let mut stamps = record.writes.entries().map(|(stamp, _)| stamp);
-        let unreserved = stamps.find(|&stamp| self.is_unreserved(stamp));
+        let unreserved = match &record.body {
+            RecordBody::Writes(writes) => {
+                writes.entries().map(|(stamp, ..)| stamp).find(|&stamp| self.is_unreserved(stamp))
+            }
+            RecordBody::Change(change) => {
+                let rows = Change::decode(change)?.rows;
+                let stamps = rows.iter().map(|row| match row {
+                    RowChange::Put(rec) => rec.stamp,
+                    RowChange::Forget(_, stamp) => *stamp,
+                });
+                stamps.into_iter().find(|&stamp| self.is_unreserved(stamp))
+            }
+        };
         // Records of other spaces are of deleted collections.
         if let Some(space) = spaces.get_mut(space) {
             space.go_on(record.lsn, bytes)?;

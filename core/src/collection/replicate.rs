@@ -1,0 +1,295 @@
+//! Replication in the engine: the rows that the state machines decide about, and the life of their changes.
+//!
+//! A change is decided on by what is published, so none is prepared while other writes are on their way. It becomes one
+//! record of the log, whose rows are put like those of any write: the newer stamp wins.
+
+use alloc::format;
+use alloc::vec::Vec;
+use hashbrown::HashMap;
+
+use crate::error::{Error, Result};
+use crate::log::{BodyParts, Rec, body, encode_change};
+use crate::metadata::Metadata;
+use crate::metric::validate_stored;
+use crate::segment::{Row, Tombstone};
+use crate::sort::sort_by_key;
+use crate::sync::{Change, Digest, Item, Known, Note, RowChange, Rows, State};
+use crate::types::{IdKey, Offset, PointId, Stamp};
+
+use super::snapshot::Place;
+use super::write::{Applied, Prepared};
+use super::{Collection, LiveSegment};
+
+impl Collection {
+    /// What the collection is in replication.
+    pub const fn sync(&self) -> &State {
+        &self.sync
+    }
+
+    /// The digest of all live points; nothing in a collection that never met another one.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest, counted anew from what is stored.
+    pub fn recount(&self) -> Digest {
+        self.items().iter().collect()
+    }
+
+    /// All live points as digests see them.
+    pub fn items(&self) -> Vec<Item> {
+        let Some(space) = self.sync.key() else { return Vec::new() };
+        let mut items = Vec::with_capacity(self.snapshot.len());
+        for LiveSegment { segment, live, .. } in &self.segments {
+            let (keys, offsets) = segment.keys();
+            let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
+            items.extend(live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))));
+        }
+        for (number, block) in self.memtable.blocks().iter().enumerate() {
+            items.extend(block.live().filter_map(|at| self.fresh_item_at(number, at)));
+        }
+        items
+    }
+
+    /// Checks a body that came from elsewhere as a write of this collection would have been.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the point.
+    pub fn check_body(&self, id: &PointId, bytes: &[u8]) -> Result<()> {
+        let (metric, dimension) = (self.config.metric, self.config.dimension);
+        let named = |e: Error| {
+            Error::invalid_argument(format!("point {id} of collection `{}`: {}", self.config.name, e.message()))
+        };
+        let parts = BodyParts::of(bytes, dimension).map_err(named)?;
+        let row: Vec<f32> = parts.components().collect();
+        let term = validate_stored(metric, dimension, &row, parts.term).map_err(named)?;
+        if term.to_bits() != parts.term.to_bits() {
+            return Err(named(Error::invalid_argument(format!("its term is {}, not {term}", parts.term))));
+        }
+        Metadata::from_bytes(parts.metadata).map_err(named).map(drop)
+    }
+
+    /// Encodes a change as one record. Its rows have passed [`Collection::check_body`].
+    ///
+    /// # Errors
+    /// `Internal` while earlier writes are prepared and not yet published: what it was decided by is not the newest state.
+    pub fn prepare_change(&mut self, change: &Change) -> Result<Prepared> {
+        if self.writes_are_pending() {
+            return Err(Error::internal(format!(
+                "a change is prepared as record {} of collection `{}`, which shows no more than record {}",
+                self.next_lsn.0,
+                self.config.name,
+                self.memtable.newest().0
+            )));
+        }
+        let lsn = self.take_lsn();
+        Ok(Prepared { lsn, record: encode_change(lsn, |out| change.encode(out)) })
+    }
+
+    pub(super) fn apply_change(&mut self, bytes: &[u8], applied: &mut Applied) -> Result<()> {
+        let Change { rows, note } = Change::decode(bytes)?;
+        let dimension = self.config.dimension;
+        // Everything that can fail comes before the first change, so a bad record changes nothing.
+        let mut metadata = Vec::with_capacity(rows.len());
+        for row in &rows {
+            metadata.push(match row {
+                RowChange::Put(Rec { body: Some(body), .. }) => {
+                    Metadata::from_bytes(BodyParts::of(body, dimension)?.metadata)?
+                }
+                _ => Metadata::default(),
+            });
+        }
+        self.sync.check(&note)?;
+        for (row, metadata) in rows.into_iter().zip(metadata) {
+            match row {
+                RowChange::Put(Rec { id, stamp, seq, body }) => {
+                    self.newest_hlc = self.newest_hlc.max(stamp.hlc);
+                    match &body {
+                        Some(body) => {
+                            let parts = BodyParts::of(body, dimension)?;
+                            self.put(Row { id, stamp, seq, metadata }, parts.components(), parts.term, applied);
+                        }
+                        None => self.bury(id, stamp, seq, applied),
+                    }
+                }
+                RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp),
+            }
+        }
+        self.sync.apply(&note);
+        if matches!(note, Note::Follow(_)) {
+            self.count_anew();
+        }
+        if let State::Leader(leader) = &self.sync {
+            self.numbered_through = leader.head().seq;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is known of an id under this stamp.
+    fn forget(&mut self, key: &IdKey, stamp: Stamp) {
+        if self.known(key).is_some_and(|known| known.stamp == stamp) {
+            self.kill(key);
+            self.memtable.exhume(key);
+        }
+    }
+
+    /// Computes all digests, with a key that was unknown until now.
+    fn count_anew(&mut self) {
+        let Some(space) = self.sync.key() else { return };
+        for LiveSegment { segment, live, digest } in &mut self.segments {
+            let (keys, offsets) = segment.keys();
+            let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
+            let items: Vec<Item> =
+                live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))).collect();
+            *digest = items.iter().collect();
+        }
+        self.digest = self.recount();
+    }
+
+    /// The numbers of writes of these points; none in a collection that never met another one.
+    pub(super) fn take_numbers(&mut self, ids: &[PointId]) -> Vec<u64> {
+        match &self.sync {
+            State::Local => Vec::new(),
+            State::Leader(_) => {
+                let first = self.numbered_through + 1;
+                self.numbered_through += ids.len() as u64;
+                (first..).take(ids.len()).collect()
+            }
+            State::Replica(replica) => {
+                let mut numbers = Vec::with_capacity(ids.len());
+                let mut prepared: HashMap<IdKey, u64> = HashMap::new();
+                for id in ids {
+                    let key = id.key();
+                    let earlier = prepared.get(&key).or_else(|| self.prepared_numbers.get(&key)).copied();
+                    let number = earlier.unwrap_or_else(|| replica.number_of(self.known(&key).as_ref()));
+                    prepared.insert(key, number);
+                    numbers.push(number);
+                }
+                self.prepared_numbers.extend(prepared);
+                numbers
+            }
+        }
+    }
+
+    pub(super) fn forget_prepared_numbers(&mut self) {
+        self.prepared_numbers.clear();
+        if let State::Leader(leader) = &self.sync {
+            self.numbered_through = leader.head().seq;
+        }
+    }
+
+    /// What the segments know of an id: the newest of its live point and its tombstones.
+    pub(super) fn known_sealed(&self, key: &IdKey) -> Option<Known> {
+        let sealed = self.segments.iter().flat_map(|s| {
+            let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|offset| Known {
+                id: s.segment.point_id(offset),
+                stamp: s.segment.stamp(offset),
+                seq: s.segment.seq(offset),
+            });
+            live.into_iter().chain(s.segment.tombstone_of(key).map(known_of))
+        });
+        sealed.max_by_key(|known| known.stamp)
+    }
+
+    /// The newest writes behind a leader's number, in the order of their numbers: as many as have about `most_bytes`
+    /// together, one at least; and whether these are all.
+    pub fn behind(&self, after: u64, most_bytes: usize) -> (Vec<Rec>, bool) {
+        let mut places: Vec<(u64, Source)> = Vec::new();
+        let mut note = |seq: u64, source: Source| {
+            if seq > after {
+                places.push((seq, source));
+            }
+        };
+        for (number, LiveSegment { segment, live, .. }) in self.segments.iter().enumerate() {
+            for offset in live.iter() {
+                note(segment.seq(offset), Source::Live(Place::Sealed { segment: number as u32, offset }));
+            }
+            for tombstone in segment.tombstones().filter(|tombstone| tombstone.seq > after) {
+                note(tombstone.seq, Source::Dead(tombstone));
+            }
+        }
+        for (number, block) in self.memtable.blocks().iter().enumerate() {
+            for at in block.live() {
+                let place = Place::Memtable { block: number as u32, at: at as u32 };
+                note(block.row(at).seq, Source::Live(place));
+            }
+        }
+        for tombstone in self.memtable.tombstones() {
+            note(tombstone.seq, Source::Dead(tombstone.clone()));
+        }
+        sort_by_key(&mut places, |(seq, _)| *seq);
+        let (mut recs, mut bytes) = (Vec::new(), 0);
+        for (seq, source) in places {
+            let rec = match source {
+                Source::Live(place) => self.rec_at(place, seq),
+                // A tombstone of an older segment may have been replaced since.
+                Source::Dead(tombstone) if self.stamp_of(&tombstone.key) != Some(tombstone.stamp) => continue,
+                Source::Dead(Tombstone { id, stamp, .. }) => Rec { id, stamp, seq, body: None },
+            };
+            bytes += REC_BYTES + rec.body.as_ref().map_or(0, |body| body.len());
+            if bytes > most_bytes && !recs.is_empty() {
+                return (recs, false);
+            }
+            recs.push(rec);
+        }
+        (recs, true)
+    }
+
+    fn rec_at(&self, place: Place, seq: u64) -> Rec {
+        let (space, row) = self.snapshot.vector_at(place);
+        let metadata = self.snapshot.metadata_at(place);
+        let body = Some(body(space.term(row), space.row(row), metadata.as_bytes()));
+        Rec { id: self.snapshot.id_at(place), stamp: self.snapshot.stamp_at(place), seq, body }
+    }
+}
+
+/// About what a record takes beside its body.
+const REC_BYTES: usize = 64;
+
+/// Where the newest write of an id is.
+enum Source {
+    Live(Place),
+    Dead(Tombstone),
+}
+
+fn known_of(tombstone: Tombstone) -> Known {
+    Known { id: tombstone.id, stamp: tombstone.stamp, seq: tombstone.seq }
+}
+
+impl Rows for Collection {
+    fn newest(&self, key: &IdKey) -> Option<Rec> {
+        let Known { id, stamp, seq } = self.known(key)?;
+        match self.place_of(key) {
+            Some(place) => Some(self.rec_at(place, seq)),
+            None => Some(Rec { id, stamp, seq, body: None }),
+        }
+    }
+
+    fn known(&self, key: &IdKey) -> Option<Known> {
+        if let Some((block, at)) = self.memtable.find(key) {
+            let row = self.memtable.blocks()[block].row(at);
+            return Some(Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq });
+        }
+        self.memtable.tombstone(key).cloned().map(known_of).or_else(|| self.known_sealed(key))
+    }
+
+    fn all(&self, fits: impl Fn(Stamp) -> bool) -> Vec<Known> {
+        let mut all = Vec::new();
+        for LiveSegment { segment, live, .. } in &self.segments {
+            let fitting = live.iter().filter(|&offset| fits(segment.stamp(offset)));
+            all.extend(fitting.map(|offset| Known {
+                id: segment.point_id(offset),
+                stamp: segment.stamp(offset),
+                seq: segment.seq(offset),
+            }));
+            let dead = segment.tombstones().filter(|t| fits(t.stamp) && self.stamp_of(&t.key) == Some(t.stamp));
+            all.extend(dead.map(known_of));
+        }
+        for block in self.memtable.blocks() {
+            let rows = block.live().map(|at| block.row(at)).filter(|row| fits(row.stamp));
+            all.extend(rows.map(|row| Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq }));
+        }
+        all.extend(self.memtable.tombstones().filter(|t| fits(t.stamp)).cloned().map(known_of));
+        all
+    }
+}
