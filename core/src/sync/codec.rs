@@ -13,7 +13,7 @@ use crate::types::{IdKey, PointId, Stamp};
 
 use super::digest::{Digest, SpaceKey};
 use super::leader::{Answered, Leader, LeaderNote};
-use super::message::{Chain, Cursor, Floor, Offer, Page, Pushed, RowChange, Verdict};
+use super::message::{Chain, Cursor, Floor, Hello, Offer, Page, Pushed, RowChange, Verdict, Welcome};
 use super::replica::{Renumbered, Replica, ReplicaNote};
 use super::state::{Note, State};
 
@@ -97,6 +97,8 @@ code! {
     Chain { cseq, hash }
     Answered { chain, head }
     Digest { count, sum }
+    Hello { writer, next_cseq, acked, cursor, is_resyncing }
+    Welcome { head, floor, terms, acked, is_forked, rewind, must_resync }
     Offer { cseq, id, stamp, is_change, reoffered_above, body }
     Page { cursor, floor, recs, answered, up_to_date }
     Pushed { acked, seq, hlc, verdicts }
