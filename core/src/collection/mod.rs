@@ -93,6 +93,7 @@ impl Collection {
     pub fn open(manifest: &Manifest, segments: &[Arc<Segment>]) -> Result<Self> {
         let config = CollectionConfig::from_manifest(manifest)?;
         let sealed_through = Lsn(checked_counter(manifest.sealed_through, "a manifest's newest sealed record")?);
+        let sync = State::decode(&manifest.sync)?;
         let mut live_segments = Vec::with_capacity(manifest.segments.len());
         for named in &manifest.segments {
             let segment = segments
@@ -121,10 +122,12 @@ impl Collection {
                 )));
             }
             let live = LiveBitmap::decode(&named.live, segment.len())?;
-            let digest = Digest { count: u64::from(live.live()), sum: u128::from_le_bytes(named.sum) };
+            let digest = sync.key().map_or_else(Digest::default, |_| Digest {
+                count: u64::from(live.live()),
+                sum: u128::from_le_bytes(named.sum),
+            });
             live_segments.push(LiveSegment { segment: Arc::clone(segment), live, digest });
         }
-        let sync = State::decode(&manifest.sync)?;
         Ok(Self::assemble(config, live_segments, sealed_through, sync, manifest.sync.clone()))
     }
 

@@ -13,7 +13,7 @@ use crate::metadata::Metadata;
 use crate::metric::validate_stored;
 use crate::segment::{Row, Tombstone};
 use crate::sort::sort_by_key;
-use crate::sync::{Change, Digest, Item, Known, Note, RowChange, Rows, State};
+use crate::sync::{Change, Digest, Item, Known, Local, Note, Replica, RowChange, Rows, State};
 use crate::types::{IdKey, Offset, PointId, Stamp};
 
 use super::snapshot::Place;
@@ -254,6 +254,23 @@ enum Source {
 
 fn known_of(tombstone: Tombstone) -> Known {
     Known { id: tombstone.id, stamp: tombstone.stamp, seq: tombstone.seq }
+}
+
+impl Local for Collection {
+    /// # Panics
+    /// When the collection is no replica: sessions are of replicas only.
+    fn replica(&self) -> &Replica {
+        let State::Replica(replica) = &self.sync else { panic!("a session is a replica's") };
+        replica
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    fn items(&self) -> Vec<Item> {
+        self.items()
+    }
 }
 
 impl Rows for Collection {

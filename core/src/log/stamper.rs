@@ -23,8 +23,10 @@ pub struct Stamper {
 
 impl Stamper {
     /// Continues a writer: `last_hlc` is at least the newest stamp that any stored row carries, and `reserved` is the
-    /// newest durable reservation (0 for a new writer). Counters below it count as used.
+    /// newest durable reservation (0 for a new writer). Counters below it count as used; the first one is 1, so that 0 can
+    /// stand for none.
     pub const fn new(writer: u64, last_hlc: u64, reserved: u64) -> Self {
+        let reserved = if reserved == 0 { 1 } else { reserved };
         Self { writer, last_hlc, next_cseq: reserved, reserved }
     }
 
@@ -111,11 +113,11 @@ mod tests {
     fn nothing_is_stamped_beyond_the_reservation_and_a_restart_continues_behind_it() {
         let mut stamper = Stamper::new(7, 0, 0);
         assert!(stamper.stamp(1, 1).is_err());
-        assert_eq!(stamper.reservation_for(3), Some(3));
+        assert_eq!(stamper.reservation_for(3), Some(4));
         stamper.reserve(10);
-        assert_eq!((stamper.reservation_for(10), stamper.reservation_for(11)), (None, Some(11)));
-        assert_eq!(stamper.stamp(1, 4).unwrap().cseq, 0);
-        assert!(stamper.stamp(1, 7).is_err());
+        assert_eq!((stamper.reservation_for(9), stamper.reservation_for(10)), (None, Some(11)));
+        assert_eq!(stamper.stamp(1, 4).unwrap().cseq, 1);
+        assert!(stamper.stamp(1, 6).is_err());
         let mut restarted = Stamper::new(7, stamper.last_hlc(), 10);
         restarted.reserve(restarted.reservation_for(1).unwrap());
         assert_eq!(restarted.stamp(1, 1).unwrap().cseq, 10);

@@ -14,7 +14,7 @@ use crate::bytes::{Reader, Writer, crc32c};
 use crate::error::{Error, Result};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"HSMF");
-const VERSION: u32 = 2;
+const VERSION: u32 = 1;
 const HEADER: usize = 16;
 
 /// The manifest's archive: integers and lists of integers only.

@@ -12,6 +12,7 @@ mod leader;
 mod message;
 mod reconcile;
 mod replica;
+mod session;
 mod state;
 
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub use leader::{Leader, LeaderNote};
 pub use message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
 pub use reconcile::{Difference, Initiator, ItemSet, respond};
 pub use replica::{Renumbered, Replica, ReplicaNote};
+pub use session::{Answer, Ask, Local, Session, Sizes, Step};
 pub use state::{Change, Forgotten, Note, State};

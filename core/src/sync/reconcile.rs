@@ -145,18 +145,19 @@ pub struct Difference {
 
 /// The side that asks and learns the difference.
 #[derive(Debug)]
-pub struct Initiator<'a> {
-    set: &'a ItemSet,
+pub struct Initiator {
+    set: ItemSet,
     most: usize,
     difference: Difference,
 }
 
-impl<'a> Initiator<'a> {
+impl Initiator {
     /// Begins; also says the first frame. Frames will have about `most` bytes at most, 4 KiB at least.
-    pub fn start(set: &'a ItemSet, most: usize) -> (Self, Vec<u8>) {
-        let mut frame = Frame::new(set, most);
+    pub fn start(set: ItemSet, most: usize) -> (Self, Vec<u8>) {
+        let mut frame = Frame::new(&set, most);
         frame.split(START, Bound::End);
-        (Self { set, most, difference: Difference::default() }, frame.finish())
+        let first = frame.finish();
+        (Self { set, most, difference: Difference::default() }, first)
     }
 
     /// Takes an answer; gives the next frame, or nothing when the whole difference is known.
@@ -165,13 +166,13 @@ impl<'a> Initiator<'a> {
     /// `Corrupted` when the answer is not a frame; `Unsupported` when it is of a later version.
     pub fn receive(&mut self, answer: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut ranges = Ranges::new(answer)?;
-        let mut frame = Frame::new(self.set, self.most);
+        let mut frame = Frame::new(&self.set, self.most);
         while let Some((from, to, said)) = ranges.next()? {
             match said {
                 Said::Agreed => frame.agree(to),
                 Said::Fingerprint(theirs) => frame.compare(from, to, theirs),
                 Said::List(theirs) => {
-                    self.compare(from, to, &theirs);
+                    self.difference.compare(&self.set, from, to, &theirs);
                     frame.agree(to);
                 }
             }
@@ -184,16 +185,19 @@ impl<'a> Initiator<'a> {
     pub fn finish(self) -> Difference {
         self.difference
     }
+}
 
-    fn compare(&mut self, from: Bound, to: Bound, theirs: &[Listed]) {
-        let own = &self.set.items[self.set.position(&from)..self.set.position(&to)];
+impl Difference {
+    /// Takes in what a range has of one set and of the other.
+    fn compare(&mut self, set: &ItemSet, from: Bound, to: Bound, theirs: &[Listed]) {
+        let own = &set.items[set.position(&from)..set.position(&to)];
         let lacks = |item: &&Item| theirs.binary_search(&Listed::from(*item)).is_err();
-        self.difference.here.extend(own.iter().filter(lacks));
+        self.here.extend(own.iter().filter(lacks));
         let has = |item: &&Listed| {
             let found = own.binary_search_by_key(&(item.hlc, item.key), |own| (own.hlc, own.key));
             found.is_ok_and(|at| Listed::from(&own[at]) == **item)
         };
-        self.difference.there.extend(theirs.iter().filter(|item| !has(item)).map(|item| (item.hlc, item.key)));
+        self.there.extend(theirs.iter().filter(|item| !has(item)).map(|item| (item.hlc, item.key)));
     }
 }
 
@@ -498,7 +502,7 @@ mod tests {
     }
 
     fn run(here: &ItemSet, there: &ItemSet, most: usize) -> (Difference, usize, usize) {
-        let (mut initiator, mut frame) = Initiator::start(here, most);
+        let (mut initiator, mut frame) = Initiator::start(here.clone(), most);
         let (mut rounds, mut bytes) = (0, 0);
         loop {
             let answer = respond(there, &frame, most).unwrap();
@@ -570,7 +574,7 @@ mod tests {
     fn frames_that_were_changed_on_their_way_are_errors_or_frames_and_never_a_panic() {
         let mut random = Random(2);
         let (here, there) = sets(2_000, 50, 1_000, &mut random);
-        let (mut initiator, first) = Initiator::start(&here, 60_000);
+        let (mut initiator, first) = Initiator::start(here.clone(), 60_000);
         let answer = respond(&there, &first, 60_000).unwrap();
         let second = initiator.receive(&answer).unwrap().unwrap();
         for frame in [first, answer, second] {
@@ -582,7 +586,7 @@ mod tests {
                 }
                 changed.truncate(1 + random.below(changed.len() as u64) as usize);
                 drop(respond(&there, &changed, 60_000));
-                drop(Initiator::start(&here, 60_000).0.receive(&changed));
+                drop(Initiator::start(here.clone(), 60_000).0.receive(&changed));
             }
         }
         assert_eq!(respond(&there, &[2], 60_000).unwrap_err().kind(), crate::error::ErrorKind::Unsupported);

@@ -110,6 +110,19 @@ impl Replica {
         }
     }
 
+    /// Makes a collection that has never met another one a replica; what it has is its outbox.
+    ///
+    /// # Errors
+    /// As [`Stamper::stamp`].
+    pub fn follow(rows: &impl Rows, space: u64, key: SpaceKey, stamper: &mut Stamper, now_ms: u64) -> Result<Change> {
+        let mut replica = Self::new(space, key, stamper.writer());
+        // Rows may have been written under another name, before their profile was copied.
+        let others = rows.all(|stamp| stamp.writer != replica.writer);
+        let others = renumber(others, None, stamper, now_ms)?;
+        replica.renumbered = others.into_iter().map(|(id, one)| (id.key(), one)).collect();
+        Ok(Change { rows: Vec::new(), note: Note::Follow(replica) })
+    }
+
     /// The leader's number of the space.
     pub const fn space(&self) -> u64 {
         self.space
@@ -133,6 +146,11 @@ impl Replica {
     /// Under which name it writes.
     pub const fn writer(&self) -> u64 {
         self.writer
+    }
+
+    /// Up to where the leader has answered.
+    pub const fn acked(&self) -> Chain {
+        self.acked
     }
 
     /// Whether it takes the whole state anew.

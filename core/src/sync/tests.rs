@@ -302,7 +302,7 @@ impl History {
             "nothing was lost, and yet the digests differ"
         );
         let (here, there) = (ItemSet::new(client.store.items()), ItemSet::new(self.server.store.items()));
-        let (mut initiator, mut frame) = Initiator::start(&here, 4_096);
+        let (mut initiator, mut frame) = Initiator::start(here, 4_096);
         while let Some(next) = initiator.receive(&respond(&there, &frame, 4_096).unwrap()).unwrap() {
             frame = next;
         }

@@ -105,7 +105,7 @@ pub(super) fn mend_manifest(bytes: &mut [u8]) {
     let Some(archive) = bytes.get(HEADER..) else { return };
     let (len, sum) = (archive.len(), crc32c(archive));
     bytes[..4].copy_from_slice(b"HSMF");
-    put_u32(bytes, 4, 2);
+    put_u32(bytes, 4, 1);
     put_u32(bytes, 8, sum as usize);
     put_u32(bytes, 12, len);
 }

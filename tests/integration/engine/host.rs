@@ -8,7 +8,8 @@ use hyperspace_core::log::Stamper;
 use hyperspace_core::metadata::Metadata;
 use hyperspace_core::port::{Durability, MemoryStorage, Storage};
 use hyperspace_core::segment::{Checks, Manifest, Segment};
-use hyperspace_core::types::{PointId, SegmentId, SpaceId, Tenant};
+use hyperspace_core::sync::Change;
+use hyperspace_core::types::{PointId, SegmentId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
 
 const SPACE: SpaceId = SpaceId(1);
@@ -25,10 +26,29 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn create(config: CollectionConfig) -> Result<Self> {
-        let (tenant, collection) = (Tenant::local(), Collection::create(config)?);
-        let mut storage = MemoryStorage::default();
+        Self::new(Collection::create(config)?, 1)
+    }
+
+    /// Lends itself to a collection; `writer` is the name under which it writes.
+    pub(crate) fn new(collection: Collection, writer: u64) -> Result<Self> {
+        let (tenant, mut storage) = (Tenant::local(), MemoryStorage::default());
         storage.create(&tenant, SPACE, &collection.manifest().encode())?;
-        Ok(Self { storage, collection, tenant, stamper: Stamper::new(1, 0, 0), reserved: 0, now_ms: 1_000 })
+        Ok(Self { storage, collection, tenant, stamper: Stamper::new(writer, 0, 0), reserved: 0, now_ms: 1_000 })
+    }
+
+    /// Decides on a change by what is there, and makes it durable.
+    pub(crate) fn change(
+        &mut self,
+        decide: impl FnOnce(&Collection, &mut Stamper, u64) -> Result<Option<Change>>,
+    ) -> Result<Applied> {
+        self.reserve(1_000);
+        let Some(change) = decide(&self.collection, &mut self.stamper, self.now_ms)? else {
+            return Ok(Applied::default());
+        };
+        let prepared = self.collection.prepare_change(&change)?;
+        let applied = self.commit(Some(prepared))?;
+        self.stamper.observe(Stamp { hlc: self.collection.newest_hlc(), ..Stamp::default() });
+        Ok(applied)
     }
 
     pub(crate) fn upsert(&mut self, ids: &[PointId], vectors: Vectors<'_>, metadata: &[Metadata]) -> Result<Applied> {
@@ -102,7 +122,7 @@ impl Host {
         self.collection = Collection::open(&manifest, &segments.collect::<Result<Vec<_>>>()?)?;
         let log = self.storage.log(&self.tenant, SPACE, self.collection.sealed_through())?;
         self.collection.replay(log.iter().map(Vec::as_slice))?;
-        self.stamper = Stamper::new(1, self.collection.newest_hlc(), self.reserved);
+        self.stamper = Stamper::new(self.stamper.writer(), self.collection.newest_hlc(), self.reserved);
         self.now_ms -= 10; // the clock may have been set back meanwhile
         Ok(())
     }

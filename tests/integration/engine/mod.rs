@@ -6,4 +6,5 @@ pub(crate) mod host;
 mod indexing;
 mod jobs;
 mod model;
+mod replication;
 mod stored;

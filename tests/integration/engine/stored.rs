@@ -48,7 +48,7 @@ fn a_manifest_of_more_records_than_can_be_is_refused() {
     for sealed_through in [0, MAX_COUNTER] {
         let manifest = manifest(sealed_through);
         let mut stamper = Stamper::new(1, 0, 0);
-        stamper.reserve(1);
+        stamper.reserve(2);
         let mut collection = Collection::open(&manifest, &[]).unwrap();
         let batch = UpsertBatch { ids: &ids(0, 1), vectors: Vectors::F32(&[0.0]), metadata: &[Metadata::default()] };
         let write = collection.prepare_upsert(&batch, &mut stamper, 1, None).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! `tests/fixtures/v<N>` is what the build of format version N left behind: `data`, a data directory of two tenants with
 //! sealed segments, dead points, tombstones and a log that is not sealed; and `expected.json`, what is in it by an
-//! oracle that is not the engine. Images are never made again, and `tests/congruence` opens them in the tab.
+//! oracle that is not the engine. From the first release on images are never made again; `tests/congruence` opens them in
+//! the tab.
 //! `tests/fixtures/v1-corrupt` lists what was done to the first one, and what is to become of each.
 //!
 //! When a format changes, add what is new to `recipe`, count [`NEWEST`] up, and keep the new image beside the old ones:
