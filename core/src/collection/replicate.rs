@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 use crate::log::{BodyParts, Rec, body, encode_change};
 use crate::metadata::Metadata;
 use crate::metric::validate_stored;
@@ -64,7 +64,11 @@ impl Collection {
         let row: Vec<f32> = parts.components().collect();
         let term = validate_stored(metric, dimension, &row, parts.term).map_err(named)?;
         if term.to_bits() != parts.term.to_bits() {
-            return Err(named(Error::invalid_argument(format!("its term is {}, not {term}", parts.term))));
+            return Err(named(Error::invalid_argument(format!(
+                "its term is {}, not {}",
+                Shown(f64::from(parts.term)),
+                Shown(f64::from(term))
+            ))));
         }
         Metadata::from_bytes(parts.metadata).map_err(named).map(drop)
     }

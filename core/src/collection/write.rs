@@ -9,7 +9,7 @@ use crate::log::{Entry, NewEntry, Record, RecordBody, RequestId, Stamper, WriteB
 use crate::metadata::Metadata;
 use crate::metric::{validate_f32, validate_f64, validate_stored};
 use crate::segment::{Row, Tombstone};
-use crate::sync::{Item, State};
+use crate::sync::{Item, State, no_replica};
 use crate::types::{IdKey, Lsn, PointId, Stamp};
 
 use super::Collection;
@@ -272,7 +272,8 @@ impl Collection {
                 self.apply(&writes, applied)?;
                 self.newest_hlc = self.newest_hlc.max(writes.first.hlc);
             }
-            RecordBody::Change(bytes) => self.apply_change(bytes, applied)?,
+            RecordBody::Change(bytes) if cfg!(feature = "replica") => self.apply_change(bytes, applied)?,
+            RecordBody::Change(_) => return Err(no_replica()),
         }
         self.memtable.advance(lsn);
         self.next_lsn = self.next_lsn.max(lsn.next());

@@ -55,61 +55,81 @@ pub(crate) fn sum_one<S: Simd, P: Pairwise>(simd: S, query: &[f32], row: &[f32])
     sum_many::<S, P, 1>(simd, query, [row])[0]
 }
 
-/// The sums for `R` rows, each as long as the query.
+/// Does something for each of at most four rows. Written out, so that sums stay in registers also where the compiler
+/// unrolls no loops because it optimises for size.
+macro_rules! each_row {
+    ($rows:ident, $row:ident => $work:expr) => {{
+        const { assert!($rows <= 4) };
+        if $rows > 0 {
+            const $row: usize = 0;
+            $work;
+        }
+        if $rows > 1 {
+            const $row: usize = 1;
+            $work;
+        }
+        if $rows > 2 {
+            const $row: usize = 2;
+            $work;
+        }
+        if $rows > 3 {
+            const $row: usize = 3;
+            $work;
+        }
+    }};
+}
+
+/// The sums for `ROWS` rows, four at most, each as long as the query.
 ///
 /// # Panics
 /// When a row is shorter than the query.
 #[inline(always)]
-pub(crate) fn sum_many<S: Simd, P: Pairwise, const R: usize>(simd: S, query: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+pub(crate) fn sum_many<S: Simd, P: Pairwise, const ROWS: usize>(
+    simd: S,
+    query: &[f32],
+    rows: [&[f32]; ROWS],
+) -> [f32; ROWS] {
     let width = S::f32s::LEN;
     let mut rows = rows;
-    for row in &mut rows {
-        *row = &row[..query.len()];
-    }
-    let mut sums = [0.0; R];
+    each_row!(ROWS, R => rows[R] = &rows[R][..query.len()]);
+    let mut sums = [0.0; ROWS];
     let mut at = 0;
     if query.len() >= width {
         let zero = S::f32s::simd_from(simd, 0.0);
-        let (mut even, mut odd) = ([zero; R], [zero; R]);
+        let (mut even, mut odd) = ([zero; ROWS], [zero; ROWS]);
         while query.len() - at >= 2 * width {
             let (q0, q1) = (load(simd, query, at), load(simd, query, at + width));
-            for r in 0..R {
-                even[r] = P::lanes(even[r], q0, load(simd, rows[r], at));
-                odd[r] = P::lanes(odd[r], q1, load(simd, rows[r], at + width));
-            }
+            each_row!(ROWS, R => {
+                even[R] = P::lanes(even[R], q0, load(simd, rows[R], at));
+                odd[R] = P::lanes(odd[R], q1, load(simd, rows[R], at + width));
+            });
             at += 2 * width;
         }
         if query.len() - at >= width {
             let q0 = load(simd, query, at);
-            for r in 0..R {
-                even[r] = P::lanes(even[r], q0, load(simd, rows[r], at));
-            }
+            each_row!(ROWS, R => even[R] = P::lanes(even[R], q0, load(simd, rows[R], at)));
             at += width;
         }
-        for r in 0..R {
-            sums[r] = (even[r] + odd[r]).reduce_sum();
-        }
+        each_row!(ROWS, R => sums[R] = (even[R] + odd[R]).reduce_sum());
     }
     if width > 8 && query.len() - at >= 8 {
         let q0 = f32x8::from_slice(simd, &query[at..at + 8]);
-        for r in 0..R {
-            let row = f32x8::from_slice(simd, &rows[r][at..at + 8]);
-            sums[r] += P::lanes(f32x8::simd_from(simd, 0.0), q0, row).reduce_sum();
-        }
+        each_row!(ROWS, R => {
+            let row = f32x8::from_slice(simd, &rows[R][at..at + 8]);
+            sums[R] += P::lanes(f32x8::simd_from(simd, 0.0), q0, row).reduce_sum();
+        });
         at += 8;
     }
     if width > 4 && query.len() - at >= 4 {
         let q0 = f32x4::from_slice(simd, &query[at..at + 4]);
-        for r in 0..R {
-            let row = f32x4::from_slice(simd, &rows[r][at..at + 4]);
-            sums[r] += P::lanes(f32x4::simd_from(simd, 0.0), q0, row).reduce_sum();
-        }
+        each_row!(ROWS, R => {
+            let row = f32x4::from_slice(simd, &rows[R][at..at + 4]);
+            sums[R] += P::lanes(f32x4::simd_from(simd, 0.0), q0, row).reduce_sum();
+        });
         at += 4;
     }
     while at < query.len() {
-        for r in 0..R {
-            sums[r] = P::scalar(sums[r], query[at], rows[r][at]);
-        }
+        each_row!(ROWS, R => sums[R] = P::scalar(sums[R], query[at], rows[R][at]));
         at += 1;
     }
     sums

@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 
 /// One value of metadata, or one literal of a filter.
 ///
@@ -58,7 +58,7 @@ impl Value {
 }
 
 pub(super) fn not_finite(number: f64) -> Error {
-    Error::invalid_argument(format!("a number is finite, not {number}"))
+    Error::invalid_argument(format!("a number is finite, not {}", Shown(number)))
 }
 
 impl From<bool> for Value {

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Metric;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 
 /// The longest vector of `l2`, `cosine` and `dot`: squares of f32 sums stay finite.
 pub const MAX_NORM: f64 = 1e18;
@@ -65,7 +65,12 @@ pub fn validate_stored(metric: Metric, dimension: usize, row: &[f32], term: f32)
     if term >= 1.0 && term.is_finite() && (squared - told).abs() <= MOST_ROUNDED {
         return Ok(term);
     }
-    Err(Error::invalid_argument(format!("vector has squared norm {squared}, its term {term} says {told}")))
+    Err(Error::invalid_argument(format!(
+        "vector has squared norm {}, its term {} says {}",
+        Shown(squared),
+        Shown(f64::from(term)),
+        Shown(told)
+    )))
 }
 
 fn check_dimension(expected: usize, found: usize) -> Result<()> {
@@ -77,7 +82,7 @@ fn check_dimension(expected: usize, found: usize) -> Result<()> {
 
 fn not_finite(at: usize, value: f64) -> Error {
     let why = if value.is_finite() { "too large for a 32-bit float" } else { "not a finite number" };
-    Error::invalid_argument(format!("component {at} of the vector is {value}, {why}"))
+    Error::invalid_argument(format!("component {at} of the vector is {}, {why}", Shown(value)))
 }
 
 pub(super) fn squared_norm(components: impl Iterator<Item = f64>) -> f64 {
@@ -90,14 +95,16 @@ pub(super) fn term(metric: Metric, squared: f64) -> Result<f32> {
             rest if rest > 0.0 => Ok((1.0 / rest) as f32),
             _ => Err(Error::invalid_argument(format!(
                 "vector has norm {}, metric `poincare` needs less than 1",
-                libm::sqrt(squared)
+                Shown(libm::sqrt(squared))
             ))),
         };
     }
     let norm = libm::sqrt(squared);
     if norm > MAX_NORM {
         return Err(Error::limit_exceeded(format!(
-            "vector has norm {norm:e}, metric `{metric}` allows at most {MAX_NORM:e}"
+            "vector has norm {}, metric `{metric}` allows at most {}",
+            Shown(norm),
+            Shown(MAX_NORM)
         )));
     }
     if metric != Metric::Cosine {
@@ -105,7 +112,9 @@ pub(super) fn term(metric: Metric, squared: f64) -> Result<f32> {
     }
     if norm < MIN_COSINE_NORM {
         return Err(Error::invalid_argument(format!(
-            "vector has norm {norm:e}, metric `cosine` needs at least {MIN_COSINE_NORM:e}: it has no direction"
+            "vector has norm {}, metric `cosine` needs at least {}: it has no direction",
+            Shown(norm),
+            Shown(MIN_COSINE_NORM)
         )));
     }
     Ok((1.0 / norm) as f32)

@@ -11,7 +11,7 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::bytes::{Reader, cast};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 use crate::hnsw::{GraphParts, GraphView};
 use crate::metadata::MetadataRef;
 use crate::metric::{Metric, VectorSpace, validate_stored};
@@ -356,7 +356,10 @@ impl Segment {
                 .map_err(|e| Error::corrupted(format!("point {offset} of a segment: {}", e.message())))?;
             let fits = (term / expected - 1.0).abs() < 1e-3;
             if !fits {
-                return Err(Error::corrupted(format!("point {offset} of a segment has term {term}")));
+                return Err(Error::corrupted(format!(
+                    "point {offset} of a segment has term {}",
+                    Shown(f64::from(term))
+                )));
             }
         }
         Ok(())

@@ -118,7 +118,32 @@ tagged! {
     Verdict { 0 Accepted(seq), 1 Lost(winner), 2 StaleDeleted, 3 Restamp }
     RowChange { 0 Put(rec), 1 Forget(id, stamp) }
     Note { 0 Leader(note), 1 Replica(note), 2 Follow(replica), 3 Lead(heard) }
-    State { 0 Local, 1 Leader(leader), 2 Replica(replica) }
+}
+
+impl Code for State {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Local => out.put_u8(0),
+            Self::Leader(leader) => {
+                out.put_u8(1);
+                leader.encode(out);
+            }
+            Self::Replica(replica) => {
+                out.put_u8(2);
+                replica.encode(out);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        match reader.u8("a state of replication")? {
+            0 => Ok(Self::Local),
+            1 => Code::decode(reader).map(Self::Leader),
+            2 if cfg!(feature = "replica") => Code::decode(reader).map(Self::Replica),
+            2 => Err(super::no_replica()),
+            tag => Err(unknown("a state of replication", tag)),
+        }
+    }
 }
 
 impl Code for u32 {

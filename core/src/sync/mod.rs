@@ -6,6 +6,8 @@
 //!
 //! The rules R1 to R16 that comments name are the protocol's; each is needed, and the tests switch them off one by one.
 
+use crate::error::Error;
+
 mod codec;
 mod digest;
 mod leader;
@@ -17,6 +19,11 @@ mod state;
 
 #[cfg(test)]
 mod tests;
+
+/// What a build says that is to follow a leader and cannot: the tab's, as yet.
+pub(crate) fn no_replica() -> Error {
+    Error::unsupported("this build does not follow a leader")
+}
 
 pub use codec::{Code, decode_all, encode_all};
 pub use digest::{Digest, Item, SpaceKey};
