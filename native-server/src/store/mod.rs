@@ -21,3 +21,4 @@ pub(crate) mod log;
 pub(crate) mod replay;
 #[cfg(test)]
 mod tests;
+pub(crate) mod whole;
