@@ -1,6 +1,7 @@
 //! The native host of HyperspaceDB: the engine behind a log, memory-mapped segments, threads and gRPC; and the command
 //! line that talks to it.
 
+mod auth;
 pub mod cli;
 pub mod database;
 pub mod disk;

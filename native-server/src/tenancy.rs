@@ -4,7 +4,7 @@
 use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::types::Tenant;
 
-/// The header that names the tenant while there are no keys.
+/// The header that names the tenant, from whoever may choose.
 pub const USER_HEADER: &str = "x-hyperspace-user-id";
 
 /// The tenant of a caller who gave this name, or none. Only a caller from this machine is believed.
@@ -13,13 +13,28 @@ pub const USER_HEADER: &str = "x-hyperspace-user-id";
 /// `PermissionDenied` when a caller from elsewhere gives a name; `InvalidArgument` when it is none.
 pub fn of_caller(name: Option<&str>, is_local: bool) -> Result<Tenant> {
     match name {
-        None => Ok(Tenant::local()),
-        Some(name) if is_local => named(name),
-        Some(_) => Err(Error::new(
+        Some(_) if !is_local => Err(Error::new(
             ErrorKind::PermissionDenied,
             format!("header `{USER_HEADER}` is believed only from this machine, as long as there are no keys"),
         )),
+        _ => chosen(name),
     }
+}
+
+/// The tenant that the server's administrator acts for.
+///
+/// # Errors
+/// `InvalidArgument` when it is no name.
+pub(crate) fn of_administrator(name: Option<&str>) -> Result<Tenant> {
+    chosen(name)
+}
+
+/// The tenant that a key, which the administrator makes, is for.
+///
+/// # Errors
+/// `InvalidArgument` when it is no name.
+pub(crate) fn of_key(name: &str) -> Result<Tenant> {
+    named(name)
 }
 
 /// The tenant whose name is in the catalog.
@@ -28,6 +43,10 @@ pub fn of_caller(name: Option<&str>, is_local: bool) -> Result<Tenant> {
 /// `Corrupted` when it is no name.
 pub(crate) fn of_catalog(name: &str) -> Result<Tenant> {
     named(name).map_err(|error| Error::corrupted(format!("a tenant in the catalog: {}", error.message())))
+}
+
+fn chosen(name: Option<&str>) -> Result<Tenant> {
+    name.map_or_else(|| Ok(Tenant::local()), named)
 }
 
 fn named(name: &str) -> Result<Tenant> {

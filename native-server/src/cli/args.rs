@@ -16,8 +16,7 @@ use crate::proto;
 #[derive(Parser, Debug)]
 #[command(name = "hyperspace-cli", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 it failed, 2 the command line is wrong or asks for what is not built.\n\
-    Not built yet: the Mission Control dashboard (without a subcommand), keys, promote, remove-follower, usage, \
-    bench.")]
+    Not built yet: the Mission Control dashboard (without a subcommand), promote, remove-follower, usage, bench.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -35,10 +34,11 @@ pub(crate) struct Connection {
     /// The server: host:port or http://host:port.
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:50051")]
     pub(crate) server: String,
-    /// The key that says who you are. Not built yet.
-    #[arg(long, global = true, value_name = "KEY")]
+    /// The key or token that says who you are. Sent to this machine only, as long as there is no TLS.
+    // In a variable it is not seen by others on the machine, as command lines are.
+    #[arg(long, global = true, value_name = "KEY", env = "HYPERSPACE_API_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
-    /// The tenant, while the server has no keys [default: the server's `default`].
+    /// The tenant, while the server has no keys, or of an administrator [default: the server's `default`].
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) user_id: Option<String>,
     /// How long a call may take [default: 60; no limit for snapshot, vacuum and watching].
@@ -70,8 +70,11 @@ pub(crate) enum Command {
         /// One collection [default: all of yours].
         collection: Option<String>,
     },
-    #[command(hide = true, disable_help_flag = true)]
-    Keys(Anything),
+    /// Say who may use the server.
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
     #[command(hide = true, disable_help_flag = true)]
     Promote(Anything),
     #[command(hide = true, disable_help_flag = true)]
@@ -256,6 +259,80 @@ pub(crate) struct Configure {
     pub(crate) ef_construction: Option<u64>,
 }
 
+#[derive(Subcommand, Debug)]
+pub(crate) enum Keys {
+    /// Make a key. The first one has the scope admin and does not expire; from then on every call needs a key.
+    Create(CreateKey),
+    /// List keys, without their secrets.
+    List,
+    /// End a key at once, with the tokens that it made.
+    Revoke {
+        /// Its id, as `keys list` shows it.
+        id: String,
+    },
+    /// Make a token for a browser: a part of what your key allows, for minutes.
+    Token(CreateToken),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreateKey {
+    /// What it allows; may be given several times.
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    pub(crate) scopes: Vec<Scope>,
+    /// Whose it is; needed without the scope admin.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// What people call it.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// A collection that it is for; may be given several times [default: all].
+    #[arg(long = "collection", value_name = "NAME")]
+    pub(crate) collections: Vec<String>,
+    /// When it ends, such as 30d, 12h, 15m or 90s from now [default: never].
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreateToken {
+    /// What it allows: yours or fewer, never admin; may be given several times.
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    pub(crate) scopes: Vec<Scope>,
+    /// A collection that it is for; may be given several times [default: all that yours is for].
+    #[arg(long = "collection", value_name = "NAME")]
+    pub(crate) collections: Vec<String>,
+    /// The only pages that may use it, such as `https://app.example` [default: whoever has it].
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) origin: Option<String>,
+    /// How long it lives, such as 90s [default: 15m, which is the most].
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// What a key or a token allows.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// To search and look.
+    Read,
+    /// To change points and collections.
+    Write,
+    /// To replicate.
+    Sync,
+    /// To keep the server, for all tenants.
+    Admin,
+}
+
+impl From<Scope> for proto::Scope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Read => Self::Read,
+            Scope::Write => Self::Write,
+            Scope::Sync => Self::Sync,
+            Scope::Admin => Self::Admin,
+        }
+    }
+}
+
 /// The components of a vector.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Numbers(pub(crate) Vec<f64>);
@@ -276,6 +353,16 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if time >= Duration::from_millis(1) => Ok(time),
         _ => Err("a timeout is at least 0.001 seconds".to_string()),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60), ("s", 1)];
+    let unit = units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)));
+    let seconds = unit.and_then(|(number, unit)| number.parse::<u64>().ok()?.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time is a whole number from 1 with d, h, m or s behind it".to_string()),
     }
 }
 
@@ -381,6 +468,31 @@ mod tests {
     }
 
     #[test]
+    fn times_are_read_with_their_unit() {
+        let cases = [("30d", 2_592_000), ("12h", 43_200), ("15m", 900), ("1s", 1)];
+        for (text, seconds) in cases {
+            assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "15", "d", "0s", "-1d", "1.5h", "1 d", "99999999999999999999d", "999999999999999999d"] {
+            assert!(parse_time(text).is_err(), "{text} passed");
+        }
+    }
+
+    #[test]
+    fn keys_have_scopes() {
+        let line =
+            "keys create --scope read,sync --scope write --tenant ada --collection a --collection b --expires 30d";
+        let Ok(Arguments { command: Some(Command::Keys { command: Keys::Create(create) }), .. }) = parse(line) else {
+            panic!("scopes are listed or repeated")
+        };
+        assert_eq!(create.scopes, [Scope::Read, Scope::Sync, Scope::Write]);
+        assert_eq!(create.collections, ["a", "b"]);
+        for line in ["keys", "keys create", "keys create --scope all", "keys revoke", "keys token --ttl 1m"] {
+            assert!(parse(line).is_err(), "{line} passed");
+        }
+    }
+
+    #[test]
     fn timeouts_that_are_no_time_are_refused() {
         for text in ["0", "-1", "NaN", "inf", "x"] {
             assert!(parse_seconds(text).is_err(), "{text} passed");
@@ -389,12 +501,12 @@ mod tests {
 
     #[test]
     fn what_is_not_built_takes_any_arguments_and_stays_out_of_the_help() {
-        for line in ["keys list", "promote --help", "remove-follower f", "usage", "bench --n 5"] {
+        for line in ["promote --help", "remove-follower f", "usage", "bench --n 5"] {
             assert!(parse(line).is_ok(), "{line}");
         }
         let help = Arguments::command().render_long_help().to_string();
         let commands = help.split("Options:").next().unwrap();
-        for name in ["keys", "promote", "remove-follower", "usage:", "bench"] {
+        for name in ["promote", "remove-follower", "usage:", "bench"] {
             assert!(!commands.contains(&format!("  {name}")), "the help promises {name}");
         }
         assert!(help.contains("Not built yet"));

@@ -1,6 +1,7 @@
 //! The way to a server: one connection, which mends itself, and who the caller says to be.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyperspace_core::error::Error;
@@ -34,6 +35,7 @@ pub(crate) type Points = PointsClient<Service>;
 pub(crate) struct Session {
     channel: Channel,
     server: String,
+    api_key: Option<MetadataValue<Ascii>>,
     user_id: Option<MetadataValue<Ascii>>,
     timeout: Option<Duration>,
 }
@@ -41,12 +43,16 @@ pub(crate) struct Session {
 /// Adds to every request who the caller is and how long it waits.
 #[derive(Clone)]
 pub(crate) struct Caller {
+    api_key: Option<MetadataValue<Ascii>>,
     user_id: Option<MetadataValue<Ascii>>,
     timeout: Option<Duration>,
 }
 
 impl Interceptor for Caller {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(api_key) = &self.api_key {
+            request.metadata_mut().insert("x-api-key", api_key.clone());
+        }
         if let Some(user_id) = &self.user_id {
             request.metadata_mut().insert("x-hyperspace-user-id", user_id.clone());
         }
@@ -61,14 +67,10 @@ impl Session {
     /// Connects.
     ///
     /// # Errors
-    /// `Usage` for an address or a user that cannot be; `Unavailable` when nobody answers there.
+    /// `Usage` for an address, a key or a user that cannot be, and for a key that everybody on the way could read; `Unavailable` when nobody answers there.
     pub(crate) async fn open(connection: &Connection) -> Outcome<Self> {
-        if connection.api_key.is_some() {
-            return Err(Failure::not_built(
-                "--api-key: keys are not built yet; --user-id names a tenant until they are",
-            ));
-        }
         let server = address(&connection.server)?;
+        let api_key = connection.api_key.as_deref().map(|key| api_key(key, &server)).transpose()?;
         let user_id = connection.user_id.as_deref().map(user_id).transpose()?;
         let endpoint = Endpoint::from_shared(server.clone())
             .map_err(|error| Failure::usage(format!("--server {server}: {}", chain(&error))))?
@@ -81,7 +83,7 @@ impl Session {
             Error::unavailable(format!("cannot reach {server}: {why}"))
         };
         let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self { channel, server, user_id, timeout: connection.timeout })
+        Ok(Self { channel, server, api_key, user_id, timeout: connection.timeout })
     }
 
     /// The address, in one form whichever way it was written.
@@ -115,7 +117,8 @@ impl Session {
     }
 
     fn service(&self, timeout: Option<Duration>) -> Service {
-        let caller = Caller { user_id: self.user_id.clone(), timeout: self.timeout.or(timeout) };
+        let (api_key, user_id) = (self.api_key.clone(), self.user_id.clone());
+        let caller = Caller { api_key, user_id, timeout: self.timeout.or(timeout) };
         InterceptedService::new(self.channel.clone(), caller)
     }
 }
@@ -138,6 +141,27 @@ fn address(text: &str) -> Outcome<String> {
         return Err(wrong("no port"));
     }
     Ok(format!("http://{authority}"))
+}
+
+/// A key as it travels to a server, which may be read by nobody in between. It is never repeated in a message.
+fn api_key(text: &str, server: &str) -> Outcome<MetadataValue<Ascii>> {
+    if !is_loopback(server) {
+        return Err(Failure::usage(format!(
+            "an API key does not go to {server} in plain text, and TLS is not built yet: use loopback, or a tunnel to it"
+        )));
+    }
+    let key = text.parse().ok().filter(|_| !text.is_empty());
+    let mut key: MetadataValue<Ascii> =
+        key.ok_or_else(|| Failure::usage("--api-key is empty or has characters that a header cannot carry"))?;
+    key.set_sensitive(true);
+    Ok(key)
+}
+
+/// Whether a server is this machine, as its address says.
+fn is_loopback(server: &str) -> bool {
+    let uri: Option<Uri> = server.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn user_id(text: &str) -> Outcome<MetadataValue<Ascii>> {
@@ -167,6 +191,24 @@ mod tests {
         }
         let Err(Failure::Usage(error)) = address("https://localhost:1") else { panic!("TLS is not built") };
         assert_eq!(error.kind().code(), "unsupported");
+    }
+
+    #[test]
+    fn a_key_goes_to_this_machine_only() {
+        for server in ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9:1", "http://[::1]:1"] {
+            let key = api_key("hs_secret", server).unwrap();
+            assert!(key == "hs_secret" && key.is_sensitive(), "{server}");
+        }
+        let elsewhere =
+            ["http://db.example:1", "http://192.168.1.2:1", "http://[fe80::1]:1", "http://localhost.example:1"];
+        for server in elsewhere {
+            let Err(Failure::Usage(error)) = api_key("hs_secret", server) else { panic!("a key goes to {server}") };
+            assert!(error.message().contains(server) && !error.message().contains("secret"), "{error}");
+        }
+        for odd in ["", "hs_\nsecret"] {
+            let Err(Failure::Usage(error)) = api_key(odd, "http://localhost:1") else { panic!("{odd:?} passed") };
+            assert!(!error.message().contains("secret"), "{error}");
+        }
     }
 
     #[test]

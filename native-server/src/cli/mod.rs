@@ -13,6 +13,7 @@ mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
+mod keys;
 mod output;
 mod search;
 mod stats;
@@ -91,7 +92,7 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
         Command::Configure(configure) => admin::configure(&Session::open(connection).await?, configure, console).await,
         Command::Snapshot => admin::snapshot(&Session::open(connection).await?, console).await,
         Command::Vacuum { collection } => admin::vacuum(&Session::open(connection).await?, collection, console).await,
-        Command::Keys(_) => not_built("keys"),
+        Command::Keys { command } => keys::keys(&Session::open(connection).await?, command, console).await,
         Command::Promote(_) => not_built("promote"),
         Command::RemoveFollower(_) => not_built("remove-follower"),
         Command::Usage(_) => not_built("usage"),

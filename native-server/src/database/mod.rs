@@ -14,6 +14,7 @@ mod commit;
 mod environment;
 mod jobs;
 mod keeper;
+mod keys;
 mod manage;
 mod options;
 mod recover;

@@ -6,13 +6,15 @@ use tonic::Request;
 use super::collections::describe;
 use super::convert::small;
 use super::handlers::{Answer, Handlers};
+use super::keys;
 use super::monitor::{StatsStream, monitor};
 use super::status::status;
 use crate::database::Tuning;
 use crate::proto::admin_server::Admin;
 use crate::proto::{
-    Collection, ConfigureRequest, MonitorRequest, RebuildRequest, RebuildResponse, SnapshotRequest, SnapshotResponse,
-    UsageRequest, UsageResponse, VacuumRequest, VacuumResponse,
+    Collection, ConfigureRequest, CreateKeyRequest, CreateKeyResponse, CreateTokenRequest, CreateTokenResponse,
+    ListKeysRequest, ListKeysResponse, MonitorRequest, RebuildRequest, RebuildResponse, RevokeKeyRequest,
+    RevokeKeyResponse, SnapshotRequest, SnapshotResponse, UsageRequest, UsageResponse, VacuumRequest, VacuumResponse,
 };
 
 #[tonic::async_trait]
@@ -53,7 +55,7 @@ impl Admin for Handlers {
     async fn vacuum(&self, request: Request<VacuumRequest>) -> Answer<VacuumResponse> {
         self.answer(request, |call| {
             let collections = match call.message.collection.as_str() {
-                "" => call.database.collections(&call.tenant),
+                "" => call.collections(),
                 name => vec![call.collection(name)?],
             };
             let mut total = VacuumResponse::default();
@@ -75,6 +77,22 @@ impl Admin for Handlers {
 
     async fn usage(&self, _: Request<UsageRequest>) -> Answer<UsageResponse> {
         Err(status(Error::unsupported("Usage is not built yet")))
+    }
+
+    async fn create_key(&self, request: Request<CreateKeyRequest>) -> Answer<CreateKeyResponse> {
+        keys::create(self, request).await
+    }
+
+    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Answer<ListKeysResponse> {
+        keys::list(self, request).await
+    }
+
+    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Answer<RevokeKeyResponse> {
+        keys::revoke(self, request).await
+    }
+
+    async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
+        keys::mint(self, request).await
     }
 }
 

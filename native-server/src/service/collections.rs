@@ -28,7 +28,8 @@ impl Collections for Handlers {
     async fn create(&self, request: Request<CreateCollectionRequest>) -> Answer<Collection> {
         self.answer(request, |call| {
             let config = config_from(call.message.config)?;
-            call.database.create(&call.tenant, config).map(|collection| describe(&collection))
+            call.caller.require_collection(&config.name)?;
+            call.database.create(call.caller.tenant(), config).map(|collection| describe(&collection))
         })
         .await
     }
@@ -39,15 +40,16 @@ impl Collections for Handlers {
 
     async fn list(&self, request: Request<ListCollectionsRequest>) -> Answer<ListCollectionsResponse> {
         self.answer(request, |call| {
-            let collections = call.database.collections(&call.tenant);
-            Ok(ListCollectionsResponse { collections: collections.iter().map(|c| describe(c)).collect() })
+            Ok(ListCollectionsResponse { collections: call.collections().iter().map(|c| describe(c)).collect() })
         })
         .await
     }
 
     async fn delete(&self, request: Request<DeleteCollectionRequest>) -> Answer<DeleteCollectionResponse> {
         self.answer(request, |call| {
-            call.database.delete_collection(&call.tenant, name_from(&call.message.name)?.as_str())?;
+            let name = name_from(&call.message.name)?;
+            call.caller.require_collection(&name)?;
+            call.database.delete_collection(call.caller.tenant(), name.as_str())?;
             Ok(DeleteCollectionResponse {})
         })
         .await

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use http::Extensions;
 use hyperspace_core::error::{Error, Result};
-use hyperspace_core::types::Tenant;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
@@ -13,6 +12,7 @@ use super::convert::name_from;
 use super::latency::Latencies;
 use super::status::status;
 use super::work::{Workers, block};
+use crate::auth::{Caller, Keyring};
 use crate::database::{Database, Keeper, OpenCollection, Ticket, Written};
 
 /// Streams of figures at once.
@@ -25,6 +25,7 @@ pub(super) type Answer<T> = std::result::Result<Response<T>, Status>;
 #[derive(Clone)]
 pub(super) struct Handlers {
     pub(super) keeper: Arc<Keeper>,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) workers: Workers,
     pub(super) latencies: Arc<Latencies>,
     pub(super) watchers: Arc<Semaphore>,
@@ -37,7 +38,7 @@ pub(super) struct Handlers {
 pub(super) struct Call<M> {
     /// The one that was served when the request came.
     pub(super) database: Arc<Database>,
-    pub(super) tenant: Tenant,
+    pub(super) caller: Caller,
     pub(super) message: M,
     /// What the request holds (its place among the bounded) until its work is done.
     held: Extensions,
@@ -46,14 +47,29 @@ pub(super) struct Call<M> {
 impl<M> Call<M> {
     /// A collection of the caller.
     pub(super) fn collection(&self, name: &str) -> Result<Arc<OpenCollection>> {
-        self.database.collection(&self.tenant, name_from(name)?.as_str())
+        let name = name_from(name)?;
+        self.caller.require_collection(&name)?;
+        self.database.collection(self.caller.tenant(), name.as_str())
+    }
+
+    /// All collections of the caller.
+    pub(super) fn collections(&self) -> Vec<Arc<OpenCollection>> {
+        collections_of(&self.caller, &self.database)
     }
 }
 
+/// The collections of a caller: those of the tenant, unless the credential is for fewer.
+pub(super) fn collections_of(caller: &Caller, database: &Database) -> Vec<Arc<OpenCollection>> {
+    let mut collections = database.collections(caller.tenant());
+    collections.retain(|collection| caller.sees(collection.name()));
+    collections
+}
+
 impl Handlers {
-    pub(super) fn new(keeper: Arc<Keeper>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(keeper: Arc<Keeper>, keyring: Arc<Keyring>, stopping: watch::Receiver<bool>) -> Self {
         Self {
             keeper,
+            keyring,
             workers: Workers::new(),
             latencies: Arc::default(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
@@ -64,9 +80,9 @@ impl Handlers {
 
     pub(super) fn call<M>(&self, request: Request<M>) -> Result<Call<M>> {
         let (_, extensions, message) = request.into_parts();
-        let tenant = extensions.get::<Tenant>().cloned();
-        let tenant = tenant.ok_or_else(|| Error::internal("a bug: a request came here without a tenant"))?;
-        Ok(Call { database: self.keeper.database(), tenant, message, held: extensions })
+        let caller = extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Error::internal("a bug: a request came here without a caller"))?;
+        Ok(Call { database: self.keeper.database(), caller, message, held: extensions })
     }
 
     /// Answers with what the work returns, which may wait for the disk.
@@ -119,9 +135,11 @@ mod tests {
 
     use hyperspace_core::collection::CollectionConfig;
     use hyperspace_core::metric::Metric;
+    use hyperspace_core::types::Tenant;
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel};
     use tokio::sync::oneshot;
 
+    use crate::auth::Claims;
     use crate::database::DatabaseOptions;
     use crate::disk::{Disk, LocalDisk};
     use crate::proto::points_server::Points as _;
@@ -160,7 +178,7 @@ mod tests {
         let vectors = Some(Vectors { rows: Some(Rows::F32(vec![0; 4].into())) });
         let message = UpsertRequest { collection: "c".into(), vectors, ..UpsertRequest::default() };
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Tenant::local());
+        request.extensions_mut().insert(handlers.keyring.caller(&Claims::default()).unwrap());
         request.extensions_mut().insert(Arc::new(place));
         handlers.upsert(request).await
     }
@@ -179,7 +197,8 @@ mod tests {
         let config = CollectionConfig::new("c", 1, Metric::L2).unwrap();
         keeper.database().create(&Tenant::local(), config).unwrap();
         let (_stop, stopping) = watch::channel(false);
-        let handlers = Handlers::new(Arc::clone(&keeper), stopping);
+        let keyring = Arc::new(Keyring::open(Arc::clone(&keeper), None).unwrap());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, stopping);
 
         // The first write syncs more than the log.
         upsert(handlers.clone(), oneshot::channel().0).await.unwrap();

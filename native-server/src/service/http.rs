@@ -1,7 +1,9 @@
-//! What is plain HTTP: whether the server lives and is ready, its figures, and the demo page.
+//! What is plain HTTP: whether the server lives and is ready, and the demo page, for everybody; its figures, for the
+//! administrator once there are keys.
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -11,18 +13,24 @@ use super::handlers::Handlers;
 use super::monitor::{Figures, reason};
 use super::status::refusal;
 use super::work::block;
-use super::{demo, metrics, unbuilt};
+use super::{access, demo, metrics, unbuilt};
+use crate::auth::Scope;
 use crate::settings::Settings;
 
 /// All paths that are not gRPC.
 pub(super) fn routes(handlers: Handlers, settings: &Settings) -> Router {
+    let keyring = std::sync::Arc::clone(&handlers.keyring);
+    let for_those_with = move |needs| {
+        let door = access::Door { keyring: keyring.clone(), needs };
+        from_fn_with_state(door, access::http)
+    };
     Router::new()
         .route("/livez", get("alive\n"))
         .route("/healthz", get("alive\n"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(figures))
+        .route("/metrics", get(figures).layer(for_those_with(Scope::Admin)))
         .with_state(handlers)
-        .merge(unbuilt::segments())
+        .merge(unbuilt::segments().layer(for_those_with(Scope::Sync)))
         .merge(demo::files(&settings.demo_dir))
 }
 

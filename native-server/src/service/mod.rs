@@ -3,6 +3,7 @@
 //! `router` draws the way of a request; `handlers` is what all rpcs have in common; `convert` is where messages become
 //! the engine's types. Knows nothing of files, logs or graphs: it calls the database that a [`Keeper`] has, and answers.
 
+mod access;
 mod admin;
 mod collections;
 mod connections;
@@ -15,6 +16,7 @@ mod guard;
 mod handlers;
 mod health;
 mod http;
+mod keys;
 mod latency;
 mod limits;
 mod metrics;
@@ -25,7 +27,6 @@ mod router;
 mod scroll;
 mod search;
 mod status;
-mod tenant;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -48,8 +49,9 @@ use tonic::transport::Server as Transport;
 use tonic_health::server::health_reporter;
 use tracing::{info, warn};
 
+use crate::auth::Keyring;
 use crate::database::Keeper;
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 use handlers::Handlers;
 use work::block;
 
@@ -66,23 +68,30 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Server {
     listener: TcpListener,
     keeper: Arc<Keeper>,
+    keyring: Arc<Keyring>,
     settings: Settings,
 }
 
 impl Server {
-    /// Takes the port and opens the database.
+    /// Takes the port, opens the database and reads its keys.
     ///
     /// # Errors
-    /// `Unavailable` when the port cannot be had; those of [`Keeper::open`].
+    /// `Unavailable` when the port cannot be had; `Corrupted` when the keys are damaged; those of [`Keeper::open`].
     pub async fn open(settings: Settings) -> Result<Self> {
         let listener = TcpListener::bind(settings.listen).await;
         let listener =
             listener.map_err(|error| Error::unavailable(format!("cannot listen on {}: {error}", settings.listen)))?;
         let (folder, options) = (settings.data_dir.clone(), settings.database_options());
         let since = Instant::now();
-        let keeper = block(move || Keeper::open(&folder, options)).await?;
+        let administrator = settings.admin_api_key.clone();
+        let (keeper, keyring) = block(move || {
+            let keeper = Arc::new(Keeper::open(&folder, options)?);
+            let keyring = Keyring::open(Arc::clone(&keeper), administrator.as_ref().map(Secret::reveal))?;
+            Ok((keeper, Arc::new(keyring)))
+        })
+        .await?;
         info!("the database was opened in {} ms", since.elapsed().as_millis());
-        Ok(Self { listener, keeper: Arc::new(keeper), settings })
+        Ok(Self { listener, keeper, keyring, settings })
     }
 
     /// The address that it listens on; tells which port was taken for port 0.
@@ -95,10 +104,10 @@ impl Server {
     /// # Errors
     /// `Internal` when the transport fails, and those of [`Keeper::close`].
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { listener, keeper, settings } = self;
+        let Self { listener, keeper, keyring, settings } = self;
         let (stopping, is_stopping) = watch::channel(false);
         let (reporter, health_server) = health_reporter();
-        let handlers = Handlers::new(Arc::clone(&keeper), is_stopping.clone());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, is_stopping.clone());
         let routes = router::router(handlers, health_server, &settings)?;
         let state = keeper.database().state();
         health::report(&reporter, &state).await;

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use hyperspace_core::error::{Error, Result};
-use hyperspace_core::types::Tenant;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::config_to;
-use super::handlers::{Answer, Handlers};
+use super::handlers::{Answer, Handlers, collections_of};
 use super::latency;
 use super::status::status;
 use super::until;
 use super::work::block;
+use crate::auth::Caller;
 use crate::database::{DatabaseStats, OpenCollection, State};
 use crate::proto::{CollectionStats, MonitorRequest, Stats};
 
@@ -114,7 +114,7 @@ pub(super) fn reason(state: &State) -> Option<&str> {
     }
 }
 
-/// Sends figures until the caller goes, has enough, or the server stops.
+/// Sends figures until the caller goes, has enough or loses the right to them, or the server stops.
 pub(super) fn monitor(handlers: &Handlers, request: Request<MonitorRequest>) -> Answer<StatsStream> {
     let call = handlers.call(request).map_err(status)?;
     let interval = interval(call.message.interval_ms).map_err(status)?;
@@ -128,7 +128,7 @@ pub(super) fn monitor(handlers: &Handlers, request: Request<MonitorRequest>) -> 
     let handlers = handlers.clone();
     tokio::spawn(async move {
         let _place = place;
-        watch(handlers, call.tenant, interval, left, sender).await;
+        watch(handlers, call.caller, interval, left, sender).await;
     });
     Ok(Response::new(ReceiverStream::new(receiver)))
 }
@@ -143,7 +143,7 @@ fn interval(milliseconds: u64) -> Result<Duration> {
 
 async fn watch(
     handlers: Handlers,
-    tenant: Tenant,
+    caller: Caller,
     interval: Duration,
     left: u64,
     sender: mpsc::Sender<std::result::Result<Stats, Status>>,
@@ -161,13 +161,15 @@ async fn watch(
             }
             _ = ticks.tick() => {}
         }
-        let (of, tenant) = (handlers.clone(), tenant.clone());
+        let (of, caller) = (handlers.clone(), caller.clone());
         let read = block(move || {
-            let collections = of.keeper.database().collections(&tenant);
+            of.keyring.check(&caller)?;
+            let collections = collections_of(&caller, &of.keeper.database());
             Ok((Figures::read(&of), collections.iter().map(|c| describe(c)).collect::<Vec<_>>()))
         });
         let message = read.await.map(|(figures, collections)| stats(&mut window, figures, collections));
-        if sender.send(message.map_err(status)).await.is_err() {
+        let is_last = message.is_err();
+        if sender.send(message.map_err(status)).await.is_err() || is_last {
             return;
         }
     }

@@ -65,6 +65,7 @@ mod tests {
     use hyperspace_core::types::{PointId, Tenant};
     use tower::ServiceExt as _;
 
+    use crate::auth::Keyring;
     use crate::database::{Database, DatabaseOptions};
     use crate::disk::{Disk, LocalDisk};
     use crate::service::handlers::Handlers;
@@ -100,7 +101,8 @@ mod tests {
         let keeper = Arc::new(Keeper::open_on(Arc::new(disk) as Arc<dyn Disk>, DatabaseOptions::default()).unwrap());
         keeper.database().create(&Tenant::local(), CollectionConfig::new("c", 1, Metric::L2).unwrap()).unwrap();
         let (stop, stopping) = watch::channel(false);
-        let handlers = Handlers::new(Arc::clone(&keeper), stopping.clone());
+        let keyring = Arc::new(Keyring::open(Arc::clone(&keeper), None).unwrap());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, stopping.clone());
         let following = tokio::spawn(follow(Arc::clone(&keeper), stopping));
         let write = |id| {
             let keeper = Arc::clone(&keeper);

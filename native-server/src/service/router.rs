@@ -1,23 +1,26 @@
 //! Every path of the one port, and what a request passes on its way there.
 //!
 //! ```text
-//! panics ─► guard ─► CORS ─► bound ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► tenant ─► admit ─► our services
-//!                                   │                                         └─► health, reflection, what is not built
-//!                                   └─ anything else ─► HTTP
+//! panics ─► guard ─► CORS ─► bound ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► access ─┬─► admit ─► our services
+//!                                   │                                         │           └─► what is not built
+//!                                   │                                         └─► health, reflection
+//!                                   └─ anything else ─► HTTP ─┬─► access ─► figures, segments
+//!                                                             └─► whether the server is ready, the demo
 //! ```
-//! The order matters: nothing is read before the guard has looked, no body before the tenant is known and the message's
+//! The order matters: nothing is read before the guard has looked, no body before the caller is known and the message's
 //! length has been admitted, and gRPC-web is translated before that length is looked for. A page may read every refusal
 //! but the guard's, because CORS comes right behind it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyperspace_core::error::{Error, Result};
 use tonic::server::NamedService;
@@ -31,7 +34,7 @@ use super::guard::{self, Guard};
 use super::handlers::Handlers;
 use super::limits::{self, Limits};
 use super::status::{self, is_grpc, no_such_rpc, refusal};
-use super::{http as plain, tenant, unbuilt};
+use super::{access, http as plain, unbuilt};
 use crate::proto;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::collections_server::CollectionsServer;
@@ -66,7 +69,8 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .add_service(AdminServer::new(handlers.clone()).max_decoding_message_size(longest))
         .into_axum_router()
         .layer(from_fn_with_state(limits.clone(), limits::admit))
-        .layer(from_fn(tenant::resolve));
+        .merge(unbuilt::rpcs())
+        .layer(from_fn_with_state(Arc::clone(&handlers.keyring), access::rpc));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -78,7 +82,6 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .into_axum_router();
     let grpc = ours
         .merge(standard)
-        .merge(unbuilt::rpcs())
         .fallback(|headers: HeaderMap, uri: Uri| async move { refusal(&headers, no_such_rpc(uri.path())) })
         .layer(from_fn(status::mend))
         .layer(GrpcWebLayer::new());
@@ -110,6 +113,8 @@ fn cors(settings: &Settings) -> CorsLayer {
             IF_NONE_MATCH,
             RANGE,
             HeaderName::from_static("grpc-timeout"),
+            AUTHORIZATION,
+            HeaderName::from_static(access::KEY_HEADER),
             HeaderName::from_static(tenancy::USER_HEADER),
             HeaderName::from_static("x-grpc-web"),
             HeaderName::from_static("x-user-agent"),

@@ -287,7 +287,7 @@ async fn tenants_never_see_each_other() {
     assert_eq!(refused(collections.get(as_user("a/b", get()))).await.0, Code::InvalidArgument);
     let mut keyed = Request::new(get());
     keyed.metadata_mut().insert("authorization", "Bearer x".parse().unwrap());
-    assert_eq!(refused(collections.get(keyed)).await, kind(Code::Unimplemented, "unsupported"));
+    assert_eq!(refused(collections.get(keyed)).await, kind(Code::Unauthenticated, "unauthenticated"));
 }
 
 #[tokio::test]
@@ -390,8 +390,8 @@ async fn what_is_not_built_or_not_known_says_so() {
     };
     let cases = [
         ("/hyperspace.v1.Sync/Hello", "is%20not%20built%20yet"),
-        ("/hyperspace.v1.Admin/CreateKey", "is%20not%20built%20yet"),
-        ("/hyperspace.v1.Admin/CreateKeys", "no%20such%20rpc"),
+        ("/hyperspace.v1.Admin/Promote", "is%20not%20built%20yet"),
+        ("/hyperspace.v1.Admin/Promotes", "no%20such%20rpc"),
         ("/hyperspace.v1.Points/Upsert2", "no%20such%20rpc"),
         ("/hyperspace.v1.Other/Get", "no%20such%20rpc"),
         ("/other", "no%20such%20rpc"),

@@ -11,7 +11,7 @@ use super::status::refusal;
 /// Services, and those of their rpcs that are not in the contract's files yet.
 const RPCS: [(&str, &[&str]); 2] = [
     ("Sync", &["Hello", "Pull", "Push", "Reconcile", "Fetch", "GetManifest", "Replicate"]),
-    ("Admin", &["CreateKey", "RevokeKey", "ListKeys", "CreateToken", "Promote", "RemoveFollower"]),
+    ("Admin", &["Promote", "RemoveFollower"]),
 ];
 
 /// Answers `Unsupported` for each of the rpcs.
@@ -31,4 +31,10 @@ pub(super) fn segments() -> Router {
 
 fn unbuilt(headers: &HeaderMap, what: &str) -> Response {
     refusal(headers, Error::unsupported(format!("{what} is not built yet")))
+}
+
+/// The paths of these rpcs.
+#[cfg(test)]
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    RPCS.into_iter().flat_map(|(service, rpcs)| rpcs.iter().map(move |rpc| format!("/hyperspace.v1.{service}/{rpc}")))
 }

@@ -19,7 +19,7 @@ use tracing::level_filters::LevelFilter;
 use crate::database::DatabaseOptions;
 
 pub use sources::{Chosen, Invocation, Refused, read};
-pub use values::{Host, Origin, Role};
+pub use values::{Host, Origin, Role, Secret};
 
 use values::{Shape, Value};
 
@@ -66,8 +66,10 @@ settings! {
     data_dir: PathBuf = PathBuf::from("./data");
     /// What a write survives that does not say: strict (a crash of the machine) or relaxed (the death of the process).
     durability: Durability = Durability::Strict;
-    /// Listen beyond loopback although there are neither keys nor TLS: whoever reaches the port may do everything.
+    /// Listen beyond loopback although there is no TLS: keys and data travel in plain text, and without keys whoever reaches the port may do everything.
     insecure: bool = false;
+    /// The administrator's key, which is not kept in the data directory.
+    admin_api_key: Option<Secret> = None;
     /// Names under which requests may address the server, beside `localhost`, `127.0.0.1` and `[::1]`.
     allowed_hosts: Vec<Host> = Vec::new();
     /// Origins whose pages may use the server, such as `http://localhost:5173`; its own pages always may.
@@ -105,8 +107,9 @@ impl Settings {
         }
         if !self.listen.ip().to_canonical().is_loopback() && !self.insecure {
             return Err(Error::invalid_argument(format!(
-                "{} can be reached from other machines, and there are neither keys nor TLS yet: listen on 127.0.0.1, or \
-                 say --insecure when whoever reaches the port may do everything",
+                "{} can be reached from other machines, and there is no TLS yet: listen on 127.0.0.1, or say --insecure \
+                 when keys and data may travel in plain text, and whoever reaches the port may do everything until there \
+                 are keys",
                 self.listen
             )));
         }

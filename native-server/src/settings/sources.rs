@@ -12,6 +12,8 @@ use super::{Row, Settings, Shape, TABLE};
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "HYPERSPACE_";
+/// The one that is for the command line, of a person who may start a server too.
+const FOR_THE_CLI: &str = "HYPERSPACE_API_KEY";
 
 /// What the program was asked to do.
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl Chosen {
     /// Applies what one source says.
     fn apply(&mut self, row: &'static Row, text: &str, source: String) -> Result<()> {
         (row.set)(&mut self.settings, text).map_err(|expected| {
-            Error::invalid_argument(format!("`{}` is {expected}, not {text:?} ({source})", row.name))
+            let not = if row.shape == Shape::Secret { String::new() } else { format!(", not {text:?}") };
+            Error::invalid_argument(format!("`{}` is {expected}{not} ({source})", row.name))
         })?;
         self.by.retain(|(name, _)| *name != row.name);
         self.by.push((row.name, source));
@@ -104,12 +107,12 @@ pub fn read(
 
 /// The command line, from the table.
 fn command() -> Command {
-    let settings = TABLE.iter().map(|row| {
+    let settings = flags().map(|row| {
         let value = row.name.to_ascii_uppercase();
         let arg = Arg::new(row.name).long(flag(row)).help(row.help).value_name(value).action(ArgAction::Append);
         match row.shape {
             Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-            Shape::Single | Shape::List => arg,
+            Shape::Single | Shape::List | Shape::Secret => arg,
         }
     });
     Command::new("hyperspace-server")
@@ -117,7 +120,8 @@ fn command() -> Command {
         .about("Serves a database over gRPC, gRPC-web and HTTP, on one port.")
         .after_help(
             "Every setting is also a key of the file (data_dir) and a variable (HYPERSPACE_DATA_DIR). \
-             Later ones win: defaults, file, environment, flags.",
+             Later ones win: defaults, file, environment, flags. The administrator's key, admin_api_key, is no flag: it \
+             comes from HYPERSPACE_ADMIN_API_KEY or the file.",
         )
         .args_conflicts_with_subcommands(true)
         .arg(
@@ -147,6 +151,11 @@ fn command() -> Command {
                 )
                 .arg(Arg::new("json").long("json").help("Answer with one JSON document.").action(ArgAction::SetTrue)),
         )
+}
+
+/// The settings that are flags.
+fn flags() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().filter(|row| row.shape != Shape::Secret)
 }
 
 fn flag(row: &Row) -> String {
@@ -188,7 +197,8 @@ pub(super) fn text_of(value: &toml::Value) -> Option<String> {
 
 fn apply_environment(chosen: &mut Chosen, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<()> {
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let ours = |name: &&str| name.starts_with(PREFIX) && *name != FOR_THE_CLI;
+        let Some(name) = name.to_str().filter(ours) else { continue };
         let row = TABLE.iter().find(|row| variable(row) == name);
         let row = row.ok_or_else(|| Error::invalid_argument(format!("there is no setting for the variable {name}")))?;
         let text = value.to_str().ok_or_else(|| Error::invalid_argument(format!("{name} is not UTF-8")))?;
@@ -198,12 +208,12 @@ fn apply_environment(chosen: &mut Chosen, environment: impl IntoIterator<Item = 
 }
 
 fn apply_flags(chosen: &mut Chosen, matches: &ArgMatches) -> Result<()> {
-    for row in TABLE {
+    for row in flags() {
         let Some(texts) = matches.get_many::<String>(row.name) else { continue };
         let texts: Vec<&str> = texts.map(String::as_str).collect();
         let text = match row.shape {
             Shape::List => texts.join(","),
-            Shape::Single | Shape::Switch => texts.last().copied().unwrap_or_default().to_owned(),
+            Shape::Single | Shape::Switch | Shape::Secret => texts.last().copied().unwrap_or_default().to_owned(),
         };
         chosen.apply(row, &text, format!("--{}", flag(row)))?;
     }
@@ -277,6 +287,27 @@ mod tests {
         }
         let refused = read(["hyperspace-server", "--no-such-flag"].map(OsString::from), []);
         assert!(matches!(refused, Err(Refused::CommandLine(_))));
+    }
+
+    #[test]
+    fn the_administrators_key_comes_by_file_or_environment_and_is_repeated_nowhere() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let config = file(&format!("admin_api_key = \"{key}\""));
+        let path = config.path().to_str().unwrap();
+        for chosen in [asked(&["--config", path], &[]), asked(&[], &[("HYPERSPACE_ADMIN_API_KEY", key)])] {
+            let chosen = chosen.unwrap();
+            assert_eq!(chosen.settings.admin_api_key.as_ref().unwrap().reveal(), key);
+            let shown = [chosen.to_toml(), format!("{chosen:?}")].concat();
+            assert!(shown.contains("admin_api_key = \"(set)\"") && !shown.contains(key), "{shown}");
+        }
+        let short = asked(&[], &[("HYPERSPACE_ADMIN_API_KEY", "hunter2")]).unwrap_err();
+        assert!(
+            short.message().contains("HYPERSPACE_ADMIN_API_KEY") && !short.message().contains("hunter2"),
+            "{short}"
+        );
+        let flag = read(["hyperspace-server", "--admin-api-key", key].map(OsString::from), []);
+        assert!(matches!(flag, Err(Refused::CommandLine(_))));
+        assert_eq!(asked(&[], &[("HYPERSPACE_API_KEY", "for the command line")]).unwrap().settings.admin_api_key, None);
     }
 
     #[test]

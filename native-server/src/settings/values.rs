@@ -1,5 +1,6 @@
 //! The kinds of values that settings have: each from text and to TOML.
 
+use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub(super) enum Shape {
     Switch,
     /// Several times, or separated by commas.
     List,
+    /// Not at all, and it is not shown: whoever is on the machine sees the command lines of others.
+    Secret,
 }
 
 /// A kind of value.
@@ -56,9 +59,37 @@ impl Host {
 pub struct Origin(String);
 
 impl Origin {
+    /// Reads an origin; nothing when it has a path or a `*`, or is none.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let is_authority = authority.parse::<Authority>().is_ok() && !authority.contains(['*', '@']);
+        (is_scheme && is_authority).then(|| Self(text.to_ascii_lowercase()))
+    }
+
     /// The origin as a browser sends it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What only those know who were told.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// The shortest secret that is taken for one, in characters.
+const SHORTEST_SECRET: usize = 32;
+
+impl Secret {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Debug for Secret {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
     }
 }
 
@@ -158,6 +189,25 @@ impl Value for Option<String> {
     }
 }
 
+impl Value for Option<Secret> {
+    const SHAPE: Shape = Shape::Secret;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(None),
+            // A header carries it.
+            text if text.len() >= SHORTEST_SECRET && text.bytes().all(|b| b.is_ascii_graphic()) => {
+                Ok(Some(Secret(text.to_owned())))
+            }
+            _ => Err(format!("at least {SHORTEST_SECRET} characters of visible ASCII")),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(if self.is_some() { "(set)" } else { "" })
+    }
+}
+
 impl Value for Host {
     fn parse(text: &str) -> Result<Self, String> {
         let is_host = text.parse::<Authority>().is_ok_and(|a| a.host() == text && !text.contains('*'));
@@ -171,14 +221,7 @@ impl Value for Host {
 
 impl Value for Origin {
     fn parse(text: &str) -> Result<Self, String> {
-        let (scheme, authority) = text.split_once("://").unwrap_or_default();
-        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-        let is_authority = authority.parse::<Authority>().is_ok() && !authority.contains(['*', '@']);
-        if is_scheme && is_authority {
-            Ok(Self(text.to_ascii_lowercase()))
-        } else {
-            Err("an origin such as http://localhost:5173, without a path and without `*`".into())
-        }
+        Self::new(text).ok_or_else(|| "an origin such as http://localhost:5173, without a path and without `*`".into())
     }
 
     fn show(&self) -> String {
@@ -231,6 +274,19 @@ mod tests {
         assert_eq!(hosts.show(), r#"["a.org", "b.org"]"#);
         assert!(<Vec<Host>>::parse("a.org,*").unwrap_err().contains("a host's name"));
         assert_eq!(<Vec<Host>>::parse("").unwrap(), []);
+    }
+
+    #[test]
+    fn a_secret_is_long_enough_and_never_shown() {
+        let parse = <Option<Secret>>::parse;
+        assert_eq!(parse("").unwrap(), None);
+        let long = "a1-".repeat(11);
+        let secret = parse(&long).unwrap();
+        assert_eq!(secret.as_ref().unwrap().reveal(), long);
+        assert_eq!((secret.show(), format!("{secret:?}")), ("\"(set)\"".into(), "Some(Secret(..))".into()));
+        for bad in [&long[..31], "(set)", &long.replace('-', " "), &long.replace('-', "\u{e4}")] {
+            assert!(parse(bad).unwrap_err().contains("at least 32"), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The catalog: who writes in this directory, which stamps are reserved, and which space is whose.
 //!
 //! ```text
-//! magic u32 "HSCT" | version u32 | crc32c u32 | len u32 | body
+//! head, as [`whole`](super::whole) has it, with the magic "HSCT"
 //! body: database u64 | writer u64 | newest hlc u64 | reserved u64 | count u32 | entries
 //! entry: space u64 | tenant len u8 | tenant | name len u8 | name
 //! ```
@@ -9,12 +9,13 @@
 
 use std::collections::BTreeMap;
 
-use hyperspace_core::bytes::{Reader, Writer, crc32c};
+use hyperspace_core::bytes::{Reader, Writer};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{CollectionName, SpaceId};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"HSCT");
-const VERSION: u32 = 1;
+use super::whole::{Format, put_text, text};
+
+const FORMAT: Format = Format { magic: *b"HSCT", version: 1, name: "a catalog" };
 
 /// Everything that is true of a database as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,18 +50,10 @@ impl Catalog {
         body.put_u32(self.spaces.len() as u32);
         for (space, owned) in &self.spaces {
             body.put_u64(space.0);
-            for text in [&owned.tenant, &owned.name] {
-                body.put_u8(text.len() as u8);
-                body.extend_from_slice(text.as_bytes());
-            }
+            put_text(&mut body, &owned.tenant);
+            put_text(&mut body, &owned.name);
         }
-        let mut out = Vec::with_capacity(16 + body.len());
-        out.put_u32(MAGIC);
-        out.put_u32(VERSION);
-        out.put_u32(crc32c(&body));
-        out.put_u32(body.len() as u32);
-        out.extend_from_slice(&body);
-        out
+        FORMAT.encode(&body)
     }
 
     /// Reads stored bytes.
@@ -68,28 +61,13 @@ impl Catalog {
     /// # Errors
     /// `Corrupted` when a check fails, `Unsupported` for a later version.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        if reader.u32("a catalog's magic")? != MAGIC {
-            return Err(Error::corrupted("these bytes are no catalog"));
-        }
-        let version = reader.u32("a catalog's version")?;
-        if version != VERSION {
-            return Err(Error::unsupported(format!("catalog version {version}; this build reads {VERSION}")));
-        }
-        let crc = reader.u32("a catalog's checksum")?;
-        let len = reader.u32("a catalog's length")? as usize;
-        let body = reader.bytes(len, "a catalog")?;
-        reader.finish("a catalog")?;
-        if crc32c(body) != crc {
-            return Err(Error::corrupted("a catalog does not match its checksum"));
-        }
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::new(FORMAT.decode(bytes)?);
         let (database, writer) = (reader.u64("a database")?, reader.u64("a writer")?);
         let (newest_hlc, reserved) = (reader.u64("a time")?, reader.counter("a reservation")?);
         let mut spaces = BTreeMap::new();
         for _ in 0..reader.u32("a number of spaces")? {
             let space = SpaceId(reader.u64("a space")?);
-            let (tenant, name) = (text(&mut reader)?, text(&mut reader)?);
+            let (tenant, name) = (text(&mut reader)?.to_owned(), text(&mut reader)?.to_owned());
             CollectionName::new(&name).map_err(|e| Error::corrupted(format!("a catalog: {}", e.message())))?;
             if spaces.insert(space, Owned { tenant, name }).is_some() {
                 return Err(Error::corrupted(format!("a catalog names space {:016x} twice", space.0)));
@@ -98,12 +76,6 @@ impl Catalog {
         reader.finish("the spaces of a catalog")?;
         Ok(Self { database, writer, newest_hlc, reserved, spaces })
     }
-}
-
-fn text(reader: &mut Reader<'_>) -> Result<String> {
-    let len = reader.u8("the length of a name")? as usize;
-    let bytes = reader.bytes(len, "a name")?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| Error::corrupted("a name in a catalog is no UTF-8"))
 }
 
 #[cfg(test)]

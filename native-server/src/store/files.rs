@@ -9,6 +9,7 @@ use crate::disk::{Disk, failed};
 use crate::mutation::{self, Mutation};
 
 pub(crate) const CATALOG: &str = "catalog";
+pub(crate) const KEYS: &str = "KEYS";
 pub(crate) const LOG: &str = "log";
 pub(crate) const SPACES: &str = "spaces";
 pub(crate) const SNAPSHOTS: &str = "snapshots";

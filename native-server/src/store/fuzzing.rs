@@ -7,11 +7,17 @@ use super::catalog::Catalog;
 use super::files::log_file;
 use super::frame::{FILE_HEADER, HEAD, Salt, UNCOVERED, encode_file_header};
 use super::replay;
+use crate::auth::Stored;
 use crate::disk::Disk;
 
 /// Decodes a catalog, and encodes it again.
 pub fn catalog(bytes: &[u8]) -> Result<Vec<u8>> {
     Catalog::decode(bytes).map(|catalog| catalog.encode())
+}
+
+/// Decodes a file of keys, and encodes it again.
+pub fn keys(bytes: &[u8]) -> Result<Vec<u8>> {
+    Stored::decode(bytes).map(|stored| stored.encode())
 }
 
 /// What a replay gave.

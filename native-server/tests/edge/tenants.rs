@@ -118,7 +118,12 @@ async fn no_other_header_names_a_user_or_protects_anybody() {
     for key in ["authorization", "x-api-key"] {
         for extra in [&[][..], &[("x-hyperspace-user-id", &b"ada"[..])]] {
             let headers = [&[(key, &b"Bearer secret"[..])], extra].concat();
-            refused(key, call(&ada.channel, path, &headers, get.clone()).await, ErrorKind::Unsupported, key);
+            refused(
+                key,
+                call(&ada.channel, path, &headers, get.clone()).await,
+                ErrorKind::Unauthenticated,
+                "not valid",
+            );
         }
     }
     server.stop().await;

@@ -63,7 +63,7 @@ async fn errors_say_what_they_say_natively() {
         ("Points/Search", vec![web], b"", "3", "invalid_argument"),
         ("Points/Nothing", vec![web], &good, "12", "unsupported"),
         ("Sync/Hello", vec![web], &good, "12", "unsupported"),
-        ("Points/Search", vec![web, ("authorization", "Bearer x")], &good, "12", "unsupported"),
+        ("Points/Search", vec![web, ("authorization", "Bearer x")], &good, "16", "unauthenticated"),
         ("Points/Search", vec![web, ("x-hyperspace-user-id", "../x")], &good, "3", "invalid_argument"),
         ("Points/Search", vec![web, ("origin", "http://evil.example")], &good, "7", "permission_denied"),
     ];
@@ -117,7 +117,7 @@ async fn pages_of_a_configured_origin_may_ask_and_read() {
         ];
         request("OPTIONS", "/hyperspace.v1.Points/Search", &headers, b"")
     };
-    let wanted = "content-type,x-grpc-web,x-user-agent,grpc-timeout,x-hyperspace-user-id";
+    let wanted = "content-type,x-grpc-web,x-user-agent,grpc-timeout,authorization,x-api-key,x-hyperspace-user-id";
     let allowed = exchange(server.address, &preflight(wanted)).await;
     assert_eq!((allowed.code, allowed.header("access-control-allow-origin")), (200, app), "{allowed:?}");
     let may_send = allowed.header("access-control-allow-headers").to_lowercase();

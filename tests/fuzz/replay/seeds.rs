@@ -74,6 +74,7 @@ pub(crate) fn all() -> Vec<Seed> {
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1/data");
     let stored = |file: &str| fs::read(image.join(file)).unwrap();
     add("catalog", "image", stored("catalog"));
+    add("keys", "two", keys());
     for number in [1, 2] {
         let file = stored(&format!("log/{number:016x}"));
         let cut = if number == 1 { u16::MAX } else { file.len() as u16 };
@@ -87,6 +88,22 @@ pub(crate) fn all() -> Vec<Seed> {
 }
 
 type Add<'a> = dyn FnMut(&'static str, &str, Vec<u8>) + 'a;
+
+/// A file of keys as its format is drawn: the administrator's, and one of a tenant's that expires, for two collections.
+fn keys() -> Vec<u8> {
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let key = |id: u64, scopes: u8, expires: u64, tenant: &str, collections: &[&str]| {
+        let mut key = [&id.to_le_bytes()[..], &[id as u8; 32], &[scopes]].concat();
+        key.extend([7, expires].map(u64::to_le_bytes).concat());
+        key.extend([text("a name"), text(tenant), vec![collections.len() as u8]].concat());
+        key.extend(collections.iter().flat_map(|name| text(name)));
+        key
+    };
+    let mut body = [&[1][..], &[3; 32], &2_u32.to_le_bytes()].concat();
+    body.extend([key(1, 8, 0, "", &[]), key(2, 5, 9, "ada", &["a", "b"])].concat());
+    let head = [1, hyperspace_core::bytes::crc32c(&body), body.len() as u32].map(u32::to_le_bytes).concat();
+    [&b"HSKY"[..], &head, &body].concat()
+}
 
 const HEADERS: [(&str, &str); 4] = [
     ("own", "/hyperspace.v1.Points/Search\nlocalhost:50051\nhttp://localhost:50051\nada@example.org"),

@@ -39,6 +39,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "names", check: documents::names },
     Target { name: "archive", check: archives::archive },
     Target { name: "catalog", check: store::catalog },
+    Target { name: "keys", check: store::keys },
     Target { name: "log", check: store::log },
     Target { name: "requests", check: requests::requests },
     Target { name: "headers", check: requests::headers },

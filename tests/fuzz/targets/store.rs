@@ -1,4 +1,4 @@
-//! The files of a data directory that are not the engine's: the catalog and the log.
+//! The files of a data directory that are not the engine's: the catalog, the keys and the log.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use hyperspace_core::bytes::crc32c;
+use hyperspace_core::error::Result;
 use hyperspace_core::segment::SegmentBytes;
 use hyperspace_server::disk::{Disk, Entry, File};
 use hyperspace_server::store::fuzzing;
@@ -17,18 +18,28 @@ const DATABASE: u64 = 77;
 
 /// Catalogs: what is decoded encodes to a catalog of the same value.
 pub(super) fn catalog(bytes: &[u8]) -> bool {
+    whole(bytes, *b"HSCT", fuzzing::catalog)
+}
+
+/// Files of keys: the same.
+pub(super) fn keys(bytes: &[u8]) -> bool {
+    whole(bytes, *b"HSKY", fuzzing::keys)
+}
+
+/// A file that is replaced as a whole, decoded and encoded by `again`.
+fn whole(bytes: &[u8], magic: [u8; 4], again: impl Fn(&[u8]) -> Result<Vec<u8>>) -> bool {
     let mend = |bytes: &mut [u8]| {
         let Some(body) = bytes.get(16..) else { return };
         let (len, sum) = (body.len(), crc32c(body));
-        bytes[..4].copy_from_slice(b"HSCT");
+        bytes[..4].copy_from_slice(&magic);
         put_u32(bytes, 4, 1);
         put_u32(bytes, 8, sum as usize);
         put_u32(bytes, 12, len);
     };
     both_ways(bytes, mend, |bytes| {
-        let Some(encoded) = decode(bytes.len(), || fuzzing::catalog(bytes)) else { return false };
+        let Some(encoded) = decode(bytes.len(), || again(bytes)) else { return false };
         assert_eq!(encoded.len(), bytes.len());
-        assert_eq!(fuzzing::catalog(&encoded), Ok(encoded), "an encoding decodes to itself");
+        assert_eq!(again(&encoded), Ok(encoded), "an encoding decodes to itself");
         true
     })
 }

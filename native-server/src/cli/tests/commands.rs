@@ -34,13 +34,77 @@ fn without_a_subcommand_one_line_says_what_is_missing() {
 
 #[test]
 fn commands_that_are_not_built_say_so_without_calling_anybody() {
-    for arguments in [&["keys", "--help"][..], &["promote"], &["remove-follower"], &["usage"], &["bench"]] {
+    for arguments in [&["promote", "--help"][..], &["promote"], &["remove-follower"], &["usage"], &["bench"]] {
         let ran = cli(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
         assert!(ran.err.contains(&format!("unsupported: `{}` is not built yet", arguments[0])), "{}", ran.err);
     }
-    let ran = cli(&["stats", "--api-key", "k"]);
-    assert_eq!((ran.code, ran.err.contains("unsupported: --api-key: keys are not built yet")), (2, true), "{ran:?}");
+}
+
+#[test]
+fn a_key_goes_along_with_every_call_and_into_no_message() {
+    let server = Server::start();
+    assert_eq!(ask(&server, &["--api-key", "hs_secret", "keys", "list"]).code, 0);
+    assert_eq!(server.state().api_keys.iter().collect::<Vec<_>>(), ["hs_secret"]);
+    let ran = cli(&["--server", "db.example:1", "--api-key", "hs_secret", "stats"]);
+    assert_eq!((ran.code, ran.err.contains("in plain text"), ran.err.contains("secret")), (2, true, false), "{ran:?}");
+}
+
+#[test]
+fn a_key_is_made_from_what_was_given_and_alone_on_standard_output() {
+    let server = Server::start();
+    let arguments = ["keys", "create", "--scope", "read,write", "--tenant", "ada", "--name", "app", "--expires", "30d"];
+    let arguments = [&arguments[..], &["--collection", "c"]].concat();
+    let ran = ask(&server, &arguments);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "hs_secret\n"));
+    assert!(ran.err.contains("00000000000000ab") && ran.err.contains("once"), "{ran:?}");
+    let expected = proto::CreateKeyRequest {
+        name: "app".into(),
+        tenant: "ada".into(),
+        scopes: [proto::Scope::Read, proto::Scope::Write].map(i32::from).into(),
+        collections: vec!["c".into()],
+        expires_in_ms: Some(30 * 24 * 60 * 60 * 1000),
+    };
+    assert_eq!(server.state().last_create_key, Some(expected));
+    let json = ask(&server, &[&arguments[..], &["--json"]].concat()).json();
+    let expected = json!({
+        "id": "00000000000000ab", "name": "app", "tenant": "ada", "scopes": ["read", "write"], "collections": ["c"],
+        "created_ms": 7, "api_key": "hs_secret",
+    });
+    assert_eq!(json, expected);
+
+    assert_eq!(ask(&server, &["keys", "create", "--scope", "admin"]).code, 0);
+    let asked = server.state().last_create_key.clone().unwrap();
+    assert_eq!((asked.tenant.as_str(), asked.scopes, asked.expires_in_ms), ("", vec![4], None));
+}
+
+#[test]
+fn keys_are_listed_and_revoked() {
+    let server = Server::start();
+    let text = ask(&server, &["keys", "list"]).out;
+    let words: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(words[1], ["1111111111111111", "(any)", "admin", "(all)", "never"], "{text}");
+    assert_eq!(words[2], ["00000000000000ab", "app", "ada", "read,write", "c", "expired"], "{text}");
+    let json = ask(&server, &["keys", "list", "--json"]).json();
+    assert_eq!((&json["keys"][0]["expires_ms"], &json["keys"][1]["expires_ms"]), (&json!(null), &json!(8)));
+
+    let revoke = |id| ask(&server, &["keys", "revoke", id]).out;
+    assert_eq!(revoke("00000000000000ab"), "revoked key 00000000000000ab\n");
+    assert_eq!(revoke("00000000000000ac"), "there is no key 00000000000000ac\n");
+    let json = ask(&server, &["--json", "keys", "revoke", "00000000000000ab"]).json();
+    assert_eq!(json, json!({ "id": "00000000000000ab", "revoked": true }));
+}
+
+#[test]
+fn a_token_is_made_for_pages_of_an_origin() {
+    let server = Server::start();
+    let arguments = ["keys", "token", "--scope", "read", "--origin", "https://app.example", "--ttl", "90s"];
+    assert_eq!(ask(&server, &arguments).out, "hst_secret\n");
+    let asked = server.state().last_create_token.clone().unwrap();
+    assert_eq!((asked.scopes, asked.origin.as_str(), asked.ttl_ms), (vec![1], "https://app.example", 90_000));
+    let json = ask(&server, &["keys", "token", "--scope", "read", "--json"]).json();
+    assert_eq!(json, json!({ "token": "hst_secret", "expires_ms": 9 }));
+    assert_eq!(server.state().last_create_token.as_ref().unwrap().ttl_ms, 0);
 }
 
 #[test]

@@ -57,6 +57,10 @@ pub(super) struct State {
     pub(super) durability: Option<proto::Durability>,
     /// The tenants that calls were made as.
     pub(super) users: BTreeSet<String>,
+    /// The keys that came with calls.
+    pub(super) api_keys: BTreeSet<String>,
+    pub(super) last_create_key: Option<proto::CreateKeyRequest>,
+    pub(super) last_create_token: Option<proto::CreateTokenRequest>,
     pub(super) last_search: Option<proto::SearchRequest>,
     pub(super) last_configure: Option<proto::ConfigureRequest>,
     /// What Monitor says, one message after the other.
@@ -182,8 +186,9 @@ impl Shared {
     /// Notes who calls.
     fn enter<T>(&self, request: Request<T>) -> (MutexGuard<'_, State>, T) {
         let mut state = self.lock();
-        let user = request.metadata().get("x-hyperspace-user-id").map(|user| user.to_str().unwrap().to_string());
-        state.users.extend(user);
+        let header = |name| request.metadata().get(name).map(|value| value.to_str().unwrap().to_string());
+        state.users.extend(header("x-hyperspace-user-id"));
+        state.api_keys.extend(header("x-api-key"));
         (state, request.into_inner())
     }
 }
@@ -346,6 +351,43 @@ impl Admin for Shared {
 
     async fn usage(&self, _: Request<proto::UsageRequest>) -> Answer<proto::UsageResponse> {
         Err(unused())
+    }
+
+    async fn create_key(&self, request: Request<proto::CreateKeyRequest>) -> Answer<proto::CreateKeyResponse> {
+        let (mut state, request) = self.enter(request);
+        state.last_create_key = Some(request);
+        Ok(Response::new(proto::CreateKeyResponse { key: Some(key()), api_key: "hs_secret".into() }))
+    }
+
+    async fn list_keys(&self, request: Request<proto::ListKeysRequest>) -> Answer<proto::ListKeysResponse> {
+        drop(self.enter(request));
+        let expired = proto::Key { expires_ms: Some(8), ..key() };
+        let first = proto::Key { scopes: vec![proto::Scope::Admin.into()], id: "1".repeat(16), ..Default::default() };
+        Ok(Response::new(proto::ListKeysResponse { keys: vec![first, expired] }))
+    }
+
+    async fn revoke_key(&self, request: Request<proto::RevokeKeyRequest>) -> Answer<proto::RevokeKeyResponse> {
+        let (_state, request) = self.enter(request);
+        Ok(Response::new(proto::RevokeKeyResponse { revoked: request.id == key().id }))
+    }
+
+    async fn create_token(&self, request: Request<proto::CreateTokenRequest>) -> Answer<proto::CreateTokenResponse> {
+        let (mut state, request) = self.enter(request);
+        state.last_create_token = Some(request);
+        Ok(Response::new(proto::CreateTokenResponse { token: "hst_secret".into(), expires_ms: 9 }))
+    }
+}
+
+/// The key that the server has.
+fn key() -> proto::Key {
+    proto::Key {
+        id: "00000000000000ab".into(),
+        name: "app".into(),
+        tenant: "ada".into(),
+        scopes: [proto::Scope::Read, proto::Scope::Write].map(i32::from).into(),
+        collections: vec!["c".into()],
+        created_ms: 7,
+        expires_ms: None,
     }
 }
 

@@ -14,9 +14,10 @@ use std::path::Path;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::Stamp;
 
+use crate::auth::Stored;
 use crate::disk::{Disk, LOCK, LocalDisk, failed};
 use crate::store::catalog::Catalog;
-use crate::store::files::{CATALOG, LOG, SNAPSHOTS, SPACES, UNFINISHED, log_number};
+use crate::store::files::{CATALOG, KEYS, LOG, SNAPSHOTS, SPACES, UNFINISHED, log_number};
 
 pub use report::{Finding, FindingKind, Report, Totals};
 
@@ -36,7 +37,9 @@ pub fn check(folder: &Path) -> Result<Report> {
 /// As [`check`].
 pub fn check_on(disk: &dyn Disk) -> Result<Report> {
     let mut report = Report::default();
-    let Some(catalog) = read_catalog(disk, &mut report)? else { return Ok(report) };
+    let catalog = read_catalog(disk, &mut report)?;
+    check_keys(disk, &mut report);
+    let Some(catalog) = catalog else { return Ok(report) };
     let mut check = Check { disk, catalog, report };
     let mut spaces = check.spaces();
     check.log(&mut spaces);
@@ -60,7 +63,7 @@ impl Check<'_> {
 
     /// Names in the directories that all collections share which nothing stands for.
     fn leftovers(&mut self, spaces: &spaces::Spaces) {
-        let known = |name: &str| [LOCK, CATALOG, LOG, SPACES, SNAPSHOTS].contains(&name);
+        let known = |name: &str| [LOCK, CATALOG, KEYS, LOG, SPACES, SNAPSHOTS].contains(&name);
         self.leftovers_in("", |name, _| known(name));
         self.leftovers_in(LOG, |name, is_directory| log_number(name).is_some() && !is_directory);
         self.leftovers_in(SPACES, |name, is_directory| spaces.are_named(name) && is_directory);
@@ -105,4 +108,19 @@ fn read_catalog(disk: &dyn Disk, report: &mut Report) -> Result<Option<Catalog>>
         Err(error) => return Err(failed("reading", path, error)),
     };
     Ok(decoded.inspect_err(|error| report.damage(path, error)).ok())
+}
+
+/// Checks the keys; a database without any needs no file for them.
+fn check_keys(disk: &dyn Disk, report: &mut Report) {
+    let path = Path::new(KEYS);
+    match disk.read(path) {
+        Ok(bytes) => {
+            report.totals.bytes += bytes.len() as u64;
+            if let Err(error) = Stored::decode(&bytes) {
+                report.damage(path, &error);
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => report.damage(path, &failed("reading", path, error)),
+    }
 }

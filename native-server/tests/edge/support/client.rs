@@ -8,10 +8,10 @@ use hyperspace_server::proto::collections_client::CollectionsClient;
 use hyperspace_server::proto::points_client::PointsClient;
 use hyperspace_server::proto::vectors::Rows;
 use hyperspace_server::proto::{
-    Collection, CollectionConfig, CollectionStats, CountRequest, CreateCollectionRequest, DeleteRequest,
-    GetCollectionRequest, GetRequest, Metric, MonitorRequest, Point, PointId, PointIds, ScrollRequest, SearchRequest,
-    SearchResponse, Stats, UpsertRequest, UpsertResponse, VacuumRequest, VacuumResponse, Vectors, delete_request,
-    point_id,
+    Collection, CollectionConfig, CollectionStats, CountRequest, CreateCollectionRequest, CreateKeyRequest,
+    DeleteRequest, GetCollectionRequest, GetRequest, Key, Metric, MonitorRequest, Point, PointId, PointIds, Scope,
+    ScrollRequest, SearchRequest, SearchResponse, Stats, UpsertRequest, UpsertResponse, VacuumRequest, VacuumResponse,
+    Vectors, delete_request, point_id,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -19,14 +19,20 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// Names the user in every request.
+/// Names the user in every request, and shows a key.
 #[derive(Clone, Default)]
-pub(crate) struct User(Option<MetadataValue<Ascii>>);
+pub(crate) struct User {
+    name: Option<MetadataValue<Ascii>>,
+    key: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for User {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(name) = &self.0 {
+        if let Some(name) = &self.name {
             request.metadata_mut().insert("x-hyperspace-user-id", name.clone());
+        }
+        if let Some(key) = &self.key {
+            request.metadata_mut().insert("x-api-key", key.clone());
         }
         Ok(request)
     }
@@ -52,7 +58,20 @@ impl Client {
 
     /// The same connection for a named user.
     pub(crate) fn user(&self, name: &str) -> Self {
-        Self { channel: self.channel.clone(), user: User(Some(name.parse().unwrap())) }
+        let user = User { name: Some(name.parse().unwrap()), ..self.user.clone() };
+        Self { channel: self.channel.clone(), user }
+    }
+
+    /// The same connection with a key or a token.
+    pub(crate) fn key(&self, key: &str) -> Self {
+        let user = User { key: Some(key.parse().unwrap()), ..self.user.clone() };
+        Self { channel: self.channel.clone(), user }
+    }
+
+    /// Makes a key.
+    pub(crate) async fn create_key(&self, request: CreateKeyRequest) -> (Key, String) {
+        let made = self.admin().create_key(request).await.unwrap().into_inner();
+        (made.key.unwrap(), made.api_key)
     }
 
     fn service(&self) -> Service {
@@ -146,6 +165,17 @@ impl Client {
 /// A configuration with every default.
 pub(crate) fn config(name: &str, dimension: u64, metric: Metric) -> CollectionConfig {
     CollectionConfig { name: name.into(), dimension, metric: metric.into(), ..Default::default() }
+}
+
+/// A key of the administrator's.
+pub(crate) fn admin_key() -> CreateKeyRequest {
+    CreateKeyRequest { scopes: vec![Scope::Admin.into()], ..Default::default() }
+}
+
+/// A key of a tenant's.
+pub(crate) fn key_of(tenant: &str, scopes: &[Scope]) -> CreateKeyRequest {
+    let scopes = scopes.iter().map(|&scope| scope.into()).collect();
+    CreateKeyRequest { tenant: tenant.into(), scopes, ..Default::default() }
 }
 
 pub(crate) fn number(id: u64) -> PointId {

@@ -1,14 +1,14 @@
 //! Every rpc there is, by the descriptors that clients are generated from.
 
 use hyperspace_server::proto::{
-    ConfigureRequest, CountRequest, CreateCollectionRequest, DeleteCollectionRequest, GetCollectionRequest, GetRequest,
-    ListCollectionsRequest, Metric, MonitorRequest, RebuildRequest, SearchBatchRequest, SetMetadataRequest,
-    SnapshotRequest, UsageRequest, VacuumRequest,
+    ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest, DeleteCollectionRequest,
+    GetCollectionRequest, GetRequest, ListCollectionsRequest, ListKeysRequest, Metric, MonitorRequest, RebuildRequest,
+    RevokeKeyRequest, Scope, SearchBatchRequest, SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest,
 };
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
-use super::client::{batch, config, deletion, f32s, nearest, number, scrolling};
+use super::client::{admin_key, batch, config, deletion, f32s, nearest, number, scrolling};
 
 /// The paths of all rpcs, in the order of the files.
 pub(crate) fn rpcs() -> Vec<String> {
@@ -23,7 +23,8 @@ pub(crate) fn rpcs() -> Vec<String> {
     paths
 }
 
-/// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes.
+/// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes. The
+/// last one makes the first key.
 pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let c = || "c".to_owned();
     let (create, get) =
@@ -32,6 +33,7 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let many = SearchBatchRequest { collection: c(), vectors, top_k: 1, ..Default::default() };
     let set =
         SetMetadataRequest { collection: c(), ids: vec![number(1)], metadata: vec!["{}".into()], ..Default::default() };
+    let token = CreateTokenRequest { scopes: vec![Scope::Read.into()], ..Default::default() };
     let all = [
         ("Collections/Create", CreateCollectionRequest { config: create }.encode_to_vec()),
         ("Collections/Get", GetCollectionRequest { name: c() }.encode_to_vec()),
@@ -51,6 +53,10 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Admin/Vacuum", VacuumRequest { collection: c() }.encode_to_vec()),
         ("Admin/Rebuild", RebuildRequest { collection: c() }.encode_to_vec()),
         ("Admin/Usage", UsageRequest {}.encode_to_vec()),
+        ("Admin/ListKeys", ListKeysRequest {}.encode_to_vec()),
+        ("Admin/RevokeKey", RevokeKeyRequest { id: "0".repeat(16) }.encode_to_vec()),
+        ("Admin/CreateToken", token.encode_to_vec()),
+        ("Admin/CreateKey", admin_key().encode_to_vec()),
     ];
     all.into_iter().map(|(rpc, message)| (format!("/hyperspace.v1.{rpc}"), message)).collect()
 }

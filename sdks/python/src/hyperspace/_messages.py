@@ -8,12 +8,23 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from hyperspace._models import Collection, CollectionStats, Hit, Point, Snapshot, Stats, VacuumReport
+from hyperspace._models import (
+    Collection,
+    CollectionStats,
+    Hit,
+    Key,
+    NewKey,
+    Point,
+    Snapshot,
+    Stats,
+    Token,
+    VacuumReport,
+)
 from hyperspace._proto import admin_pb2 as admin
 from hyperspace._proto import collections_pb2 as collections
 from hyperspace._proto import points_pb2 as points
 from hyperspace._proto import types_pb2 as types
-from hyperspace._values import METRICS, QUANTIZATIONS, read_id, word_of
+from hyperspace._values import METRICS, QUANTIZATIONS, SCOPES, read_id, word_of
 from hyperspace._vectors import unpack
 
 Model = TypeVar("Model")
@@ -63,6 +74,27 @@ def read_snapshot(message: admin.SnapshotResponse) -> Snapshot:
 def read_vacuum(message: admin.VacuumResponse) -> VacuumReport:
     """Reads what a vacuum did."""
     return _same_fields(VacuumReport, message)
+
+
+def read_key(message: admin.Key) -> Key:
+    """Reads what is known of a key."""
+    return _same_fields(
+        Key,
+        message,
+        scopes=tuple(word_of(scope, SCOPES) for scope in message.scopes),
+        collections=tuple(message.collections),
+        expires_ms=_optional(message, "expires_ms"),
+    )
+
+
+def read_new_key(message: admin.CreateKeyResponse) -> NewKey:
+    """Reads a key with its secret."""
+    return NewKey(read_key(message.key), message.api_key)
+
+
+def read_token(message: admin.CreateTokenResponse) -> Token:
+    """Reads a token."""
+    return _same_fields(Token, message)
 
 
 def _same_fields(model: type[Model], message: Message, **read: Any) -> Model:  # noqa: ANN401

@@ -27,6 +27,9 @@ Quantization: TypeAlias = Literal["none", "scalar_i8"]
 Durability: TypeAlias = Literal["strict", "relaxed"]
 """What an acknowledged write survives: a crash of the machine, or the death of the server's process only."""
 
+Scope: TypeAlias = Literal["read", "write", "sync", "admin"]
+"""What a key allows; `admin` contains all others."""
+
 Tuned: TypeAlias = int | Literal["auto"] | None
 """A number to set, "auto" to go back to what adapts, or None to leave what is set."""
 
@@ -211,3 +214,52 @@ class VacuumReport:
     points_dropped: int
     bytes_before: int
     bytes_after: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key as the server lists it, without its secret.
+
+    Attributes:
+        id: Names it, and is no secret.
+        name: What people call it.
+        tenant: Whose it is; empty for the administrator's.
+        scopes: What it allows.
+        collections: The collections that it is for; empty for all of the tenant.
+        created_ms: When it was made, in milliseconds since 1970.
+        expires_ms: When it ends; None for never.
+    """
+
+    id: str
+    name: str
+    tenant: str
+    scopes: tuple[Scope, ...]
+    collections: tuple[str, ...]
+    created_ms: int
+    expires_ms: int | None
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made.
+
+    Attributes:
+        key: What the server lists from now on.
+        api_key: What clients send. Nobody can ask for it again. Not shown.
+    """
+
+    key: Key
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A part of what a key allows, for a browser and for minutes.
+
+    Attributes:
+        token: What the browser sends, as `authorization: Bearer`. Not shown.
+        expires_ms: When it ends, in milliseconds since 1970.
+    """
+
+    token: str = field(repr=False)
+    expires_ms: int

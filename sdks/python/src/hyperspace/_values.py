@@ -6,6 +6,7 @@ Only what cannot be sent is refused here; everything else is the server's to jud
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import uuid
@@ -14,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hyperspace._models import Durability, Id, Metric, Quantization, Tuned
+from hyperspace._models import Durability, Id, Metric, Quantization, Scope, Tuned
+from hyperspace._proto import admin_pb2 as admin
 from hyperspace._proto import types_pb2 as types
 from hyperspace.errors import InvalidArgumentError
 
@@ -35,6 +37,12 @@ DURABILITIES: dict[Durability | None, types.Durability] = {
     None: types.DURABILITY_UNSPECIFIED,
     "strict": types.DURABILITY_STRICT,
     "relaxed": types.DURABILITY_RELAXED,
+}
+SCOPES: dict[Scope, admin.Scope] = {
+    "read": admin.SCOPE_READ,
+    "write": admin.SCOPE_WRITE,
+    "sync": admin.SCOPE_SYNC,
+    "admin": admin.SCOPE_ADMIN,
 }
 
 Word = TypeVar("Word")
@@ -61,6 +69,15 @@ def unsigned(what: str, value: int | None) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value <= MAX_U64:
         raise InvalidArgumentError(f"{what} is {value!r}, expected an integer of 0 or more")
     return int(value)
+
+
+def milliseconds(what: str, seconds: float | None) -> int | None:
+    """Returns a time that the contract can carry."""
+    if seconds is None:
+        return None
+    if not 0 < seconds < float("inf"):
+        raise InvalidArgumentError(f"{what} is {seconds!r} s, expected a positive number")
+    return unsigned(what, math.ceil(seconds * 1000))
 
 
 def tuned(what: str, value: Tuned) -> int | None:

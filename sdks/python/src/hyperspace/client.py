@@ -12,19 +12,33 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from hyperspace import _rpc as rpc
-from hyperspace._messages import read_collection, read_hits, read_point, read_snapshot, read_stats, read_vacuum
+from hyperspace._messages import (
+    read_collection,
+    read_hits,
+    read_key,
+    read_new_key,
+    read_point,
+    read_snapshot,
+    read_stats,
+    read_token,
+    read_vacuum,
+)
 from hyperspace._models import (
     Collection,
     Durability,
     Filter,
     Hit,
     Id,
+    Key,
     Metadata,
     Metric,
+    NewKey,
     Point,
     Quantization,
+    Scope,
     Snapshot,
     Stats,
+    Token,
     Tuned,
     VacuumReport,
 )
@@ -37,8 +51,10 @@ from hyperspace._values import (
     DURABILITIES,
     METRICS,
     QUANTIZATIONS,
+    SCOPES,
     checked_id,
     json_object,
+    milliseconds,
     new_id,
     number_of,
     tuned,
@@ -85,8 +101,9 @@ class HyperspaceClient:
 
         Args:
             target: The server, as `host:port`.
-            api_key: Says who is asking. Sent over TLS or to this machine only.
-            user_id: The tenant to act for, where the server lets the caller choose.
+            api_key: A key or a token that says who is asking. Sent over TLS or to this machine only.
+            user_id: The tenant to act for, where the server lets the caller choose: an administrator, or anybody on
+                its machine as long as it has no keys.
             timeout: Seconds that a call may take, retries included. A long upload is many calls.
             tls: Whether to encrypt, and to check the server's certificate.
             root_certificates: PEM of the authorities to trust, instead of gRPC's own.
@@ -525,6 +542,71 @@ class HyperspaceClient:
         """
         self._transport.call(rpc.USAGE, admin.UsageRequest())
 
+    # Who may use a server
+
+    def create_key(
+        self,
+        scopes: Iterable[Scope],
+        *,
+        tenant: str | None = None,
+        name: str = "",
+        collections: Iterable[str] = (),
+        expires_in: float | None = None,
+    ) -> NewKey:
+        """Makes an API key. From the first one on, every call needs one.
+
+        Args:
+            scopes: What it allows. The first key has "admin" and does not expire.
+            tenant: Whose it is; needed without "admin", and not allowed with it.
+            name: What people call it.
+            collections: The collections that it is for; all of the tenant when there are none.
+            expires_in: Seconds from now; None for never.
+
+        Returns:
+            The key with its secret, which nobody can ask for again.
+        """
+        request = admin.CreateKeyRequest(
+            name=name,
+            tenant=tenant or "",
+            scopes=_scopes(scopes),
+            collections=collections,
+            expires_in_ms=milliseconds("expires_in", expires_in),
+        )
+        return read_new_key(self._transport.call(rpc.CREATE_KEY, request))
+
+    def list_keys(self) -> list[Key]:
+        """Lists all keys of the server, without their secrets."""
+        return [read_key(key) for key in self._transport.call(rpc.LIST_KEYS, admin.ListKeysRequest()).keys]
+
+    def revoke_key(self, id: str) -> bool:
+        """Ends a key at once, with the tokens that it made; says whether there was one.
+
+        Args:
+            id: What `list_keys` calls it.
+        """
+        return self._transport.call(rpc.REVOKE_KEY, admin.RevokeKeyRequest(id=id)).revoked
+
+    def create_token(
+        self,
+        scopes: Iterable[Scope],
+        *,
+        collections: Iterable[str] = (),
+        origin: str | None = None,
+        ttl: float | None = None,
+    ) -> Token:
+        """Makes a token for a browser: a part of what this client's key allows, for minutes.
+
+        Args:
+            scopes: The key's own or fewer, and never "admin".
+            collections: The key's own or fewer; those of the key when there are none.
+            origin: The only pages that may use it, such as "https://app.example"; None for whoever has it.
+            ttl: Seconds, 900 at most, which None stands for.
+        """
+        request = admin.CreateTokenRequest(
+            scopes=_scopes(scopes), collections=collections, origin=origin or "", ttl_ms=milliseconds("ttl", ttl) or 0
+        )
+        return read_token(self._transport.call(rpc.CREATE_TOKEN, request))
+
     def _make_default(self, name: str, *, dimension: int) -> None:
         try:
             self.create_collection(name, dimension)
@@ -538,6 +620,10 @@ class HyperspaceClient:
             if not page.next_cursor:
                 return
             request.cursor = page.next_cursor
+
+
+def _scopes(scopes: Iterable[Scope]) -> list[admin.Scope]:
+    return [number_of("scope", scope, SCOPES) for scope in scopes]
 
 
 def _checked_ids(ids: Ids) -> list[Id]:

@@ -247,8 +247,8 @@ def test_failures_are_typed(client: HyperspaceClient, name: str) -> None:
     assert client.count(name) == 1
 
 
-def test_a_key_that_nobody_would_check_is_refused(server: Server) -> None:
-    with HyperspaceClient(server.target, api_key="k") as client, pytest.raises(hyperspace.UnsupportedError):
+def test_a_key_that_is_not_valid_is_not_passed_over(server: Server) -> None:
+    with HyperspaceClient(server.target, api_key="k") as client, pytest.raises(hyperspace.UnauthenticatedError):
         client.list_collections()
 
 

@@ -27,6 +27,7 @@ Sent = TypeVar("Sent", bound=Message)
 
 MAX_BATCH = 10_000
 MAX_QUERIES = 1_000
+TOKEN: dict[str, Any] = {"token": "hst_secret", "expires_ms": 9}
 
 STATUS_OF_CODE = {
     "invalid_argument": grpc.StatusCode.INVALID_ARGUMENT,
@@ -101,6 +102,10 @@ class FakeServer:
             rpc.MONITOR: self._monitor,
             rpc.SNAPSHOT: lambda _request, _context: admin.SnapshotResponse(name="s1", path="/d/s1", bytes=7, files=2),
             rpc.VACUUM: lambda _request, _context: admin.VacuumResponse(segments_rewritten=1, bytes_before=9),
+            rpc.CREATE_KEY: lambda request, _context: admin.CreateKeyResponse(key=key_of(request), api_key="hs_secret"),
+            rpc.LIST_KEYS: lambda _request, _context: admin.ListKeysResponse(keys=[admin.Key(id="1", expires_ms=9)]),
+            rpc.REVOKE_KEY: lambda request, _context: admin.RevokeKeyResponse(revoked=request.id == "1"),
+            rpc.CREATE_TOKEN: lambda _request, _context: admin.CreateTokenResponse(**TOKEN),
             rpc.USAGE: lambda _request, context: refuse(context, "unsupported", "usage is not built yet"),
         }
         for call, answer in calls.items():
@@ -298,6 +303,17 @@ def refuse(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
     retryable = "true" if code == "unavailable" else "false"
     context.set_trailing_metadata((("hyperspace-error", code), ("hyperspace-retryable", retryable)))
     context.abort(STATUS_OF_CODE[code], message)
+
+
+def key_of(request: admin.CreateKeyRequest) -> admin.Key:
+    return admin.Key(
+        id="00000000000000ab",
+        name=request.name,
+        tenant=request.tenant,
+        scopes=request.scopes,
+        collections=request.collections,
+        created_ms=7,
+    )
 
 
 def read_rows(vectors: types.Vectors) -> npt.NDArray[Any]:

@@ -12,8 +12,10 @@ from hyperspace import (
     Hit,
     HyperspaceClient,
     InvalidArgumentError,
+    Key,
     NotFoundError,
     Point,
+    Token,
     UnsupportedError,
     VacuumReport,
 )
@@ -286,3 +288,33 @@ def test_what_servers_cannot_do_yet_says_so(client: HyperspaceClient) -> None:
         client.usage()
     with pytest.raises(NotImplementedError, match="scalar_i8 is not built yet"):
         client.create_collection("a", 2, quantization="scalar_i8")
+
+
+def test_keys_are_made_listed_and_revoked(server: FakeServer, client: HyperspaceClient) -> None:
+    made = client.create_key(["read", "sync"], tenant="ada", name="app", collections=["c"], expires_in=1.5)
+    (sent,) = server.sent(admin.CreateKeyRequest)
+    assert (list(sent.scopes), sent.expires_in_ms) == ([admin.SCOPE_READ, admin.SCOPE_SYNC], 1500)
+    assert made.key == Key("00000000000000ab", "app", "ada", ("read", "sync"), ("c",), 7, None)
+    assert made.api_key == "hs_secret"
+    assert "secret" not in repr(made)
+    client.create_key(["admin"])
+    first = server.sent(admin.CreateKeyRequest)[1]
+    assert (first.tenant, first.HasField("expires_in_ms")) == ("", False)
+    assert [(key.id, key.expires_ms) for key in client.list_keys()] == [("1", 9)]
+    assert client.revoke_key("1")
+    assert not client.revoke_key("2")
+    with pytest.raises(InvalidArgumentError, match="scope is 'all'"):
+        client.create_key(["all"])  # type: ignore[list-item]
+    for odd in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(InvalidArgumentError, match="expires_in"):
+            client.create_key(["admin"], expires_in=odd)
+
+
+def test_a_token_is_asked_for_as_it_was_described(server: FakeServer, client: HyperspaceClient) -> None:
+    made = client.create_token(["read"], collections=["c"], origin="https://app.example", ttl=90)
+    assert made == Token("hst_secret", 9)
+    assert "secret" not in repr(made)
+    client.create_token(["read"])
+    long, short = server.sent(admin.CreateTokenRequest)
+    assert (long.origin, long.ttl_ms, list(long.collections)) == ("https://app.example", 90_000, ["c"])
+    assert (short.origin, short.ttl_ms, list(short.collections)) == ("", 0, [])

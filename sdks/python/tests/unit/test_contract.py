@@ -7,10 +7,21 @@ import dataclasses
 import pytest
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
-from hyperspace import Collection, CollectionStats, Hit, Point, Snapshot, Stats, VacuumReport
+from hyperspace import (
+    Collection,
+    CollectionStats,
+    Hit,
+    Key,
+    NewKey,
+    Point,
+    Snapshot,
+    Stats,
+    Token,
+    VacuumReport,
+)
 from hyperspace import _rpc as rpc
 from hyperspace._proto import admin_pb2, collections_pb2, points_pb2, types_pb2
-from hyperspace._values import DURABILITIES, METRICS, QUANTIZATIONS
+from hyperspace._values import DURABILITIES, METRICS, QUANTIZATIONS, SCOPES
 
 # A rebuild is not among Python's calls.
 LEFT_OUT = {"Admin/Rebuild"}
@@ -43,6 +54,7 @@ def test_what_would_happen_twice_is_not_repeated_blindly() -> None:
         "Collections/Create",
         "Collections/Delete",
         "Admin/Snapshot",
+        "Admin/CreateKey",
     }
 
 
@@ -56,6 +68,9 @@ def test_what_would_happen_twice_is_not_repeated_blindly() -> None:
         (Stats, [admin_pb2.Stats.DESCRIPTOR]),
         (Snapshot, [admin_pb2.SnapshotResponse.DESCRIPTOR]),
         (VacuumReport, [admin_pb2.VacuumResponse.DESCRIPTOR]),
+        (Key, [admin_pb2.Key.DESCRIPTOR]),
+        (NewKey, [admin_pb2.CreateKeyResponse.DESCRIPTOR]),
+        (Token, [admin_pb2.CreateTokenResponse.DESCRIPTOR]),
     ],
 )
 def test_a_model_has_the_fields_of_its_message(model: type, messages: list[Descriptor]) -> None:
@@ -72,10 +87,12 @@ def test_a_model_has_the_fields_of_its_message(model: type, messages: list[Descr
         (METRICS, types_pb2.Metric, "METRIC_"),
         (QUANTIZATIONS, types_pb2.Quantization, "QUANTIZATION_"),
         (DURABILITIES, types_pb2.Durability, "DURABILITY_"),
+        (SCOPES, admin_pb2.Scope, "SCOPE_"),
     ],
 )
 def test_words_are_the_contract_s_names(words: dict[str | None, int], enum: object, prefix: str) -> None:
     names = {number: name for name, number in enum.items()}  # type: ignore[attr-defined]
-    assert {names[number] for number in words.values()} | {"METRIC_UNSPECIFIED"} >= set(names.values())
+    nothing = {"METRIC_UNSPECIFIED", "SCOPE_UNSPECIFIED"}
+    assert {names[number] for number in words.values()} | nothing >= set(names.values())
     for word, number in words.items():
         assert names[number] == prefix + (word or "unspecified").upper()
