@@ -131,6 +131,7 @@ impl core::error::Error for Error {}
 pub struct Shown(pub f64);
 
 impl fmt::Display for Shown {
+    #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: i32 = 9;
         let mut magnitude = self.0.abs();
@@ -159,7 +160,7 @@ impl fmt::Display for Shown {
             (digits, exponent) = (digits / 10, exponent + 1);
         }
         let mut left = DIGITS;
-        while digits % 10 == 0 && left > 1 {
+        while digits.is_multiple_of(10) && left > 1 {
             (digits, left) = (digits / 10, left - 1);
         }
         let point = if (-5..DIGITS).contains(&exponent) { exponent } else { 0 };
@@ -168,7 +169,8 @@ impl fmt::Display for Shown {
         if behind <= 0 {
             write!(f, "{}", digits * 10_u64.pow(behind.unsigned_abs()))?;
         } else {
-            let unit = 10_u64.pow(behind.unsigned_abs());
+            let behind = behind.unsigned_abs();
+            let unit = 10_u64.pow(behind);
             write!(f, "{}.{:0width$}", digits / unit, digits % unit, width = behind as usize)?;
         }
         if point == exponent { Ok(()) } else { write!(f, "e{exponent}") }
