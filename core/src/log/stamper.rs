@@ -17,6 +17,7 @@ pub const MAX_CLOCK_LEAD_MS: u64 = 366 * 24 * 3600 * 1000;
 pub struct Stamper {
     writer: u64,
     last_hlc: u64,
+    first_cseq: u64,
     next_cseq: u64,
     reserved: u64,
 }
@@ -27,12 +28,17 @@ impl Stamper {
     /// stand for none.
     pub const fn new(writer: u64, last_hlc: u64, reserved: u64) -> Self {
         let reserved = if reserved == 0 { 1 } else { reserved };
-        Self { writer, last_hlc, next_cseq: reserved, reserved }
+        Self { writer, last_hlc, first_cseq: reserved, next_cseq: reserved, reserved }
     }
 
     /// Who writes.
     pub const fn writer(&self) -> u64 {
         self.writer
+    }
+
+    /// The first counter that it could give: those below it were given by earlier ones, or not at all.
+    pub const fn first_cseq(&self) -> u64 {
+        self.first_cseq
     }
 
     /// The counter of the next stamp.
@@ -60,6 +66,11 @@ impl Stamper {
     /// Takes note of a stamp that came from elsewhere, so that the next local one is newer.
     pub fn observe(&mut self, stamp: Stamp) {
         self.last_hlc = self.last_hlc.max(stamp.hlc);
+    }
+
+    /// Takes note that no row is newer than this time any more: what a wrong clock stamped gets new stamps.
+    pub fn turn_back(&mut self, hlc: u64) {
+        self.last_hlc = self.last_hlc.min(hlc);
     }
 
     /// Gives the first of `count` stamps: same time, rising `cseq`.

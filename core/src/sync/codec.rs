@@ -101,7 +101,7 @@ code! {
     Welcome { head, floor, terms, acked, is_forked, rewind, must_resync }
     Offer { cseq, id, stamp, is_change, reoffered_above, body }
     Page { cursor, floor, recs, answered, up_to_date }
-    Pushed { acked, seq, hlc, verdicts }
+    Pushed { acked, seq, hlc, now_ms, verdicts }
     LeaderNote { answered, floor }
     Renumbered { cseq, stamp, above, number }
     ReplicaNote {

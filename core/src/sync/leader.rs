@@ -14,7 +14,7 @@ use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, Ro
 use super::state::{Change, Note};
 
 /// A stamp may be so far ahead of the leader's clock (R10).
-const MAX_LEAD_MS: u64 = 60_000;
+pub(super) const MAX_LEAD_MS: u64 = 60_000;
 
 /// What a leader knows of a space beside its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,46 +101,51 @@ impl Leader {
         self.terms.iter().map(|term| term.seq).min().unwrap_or(self.head)
     }
 
-    /// Answers offers of a writer, in the order of their counters. What was answered before is passed over (R2).
+    /// Answers offers of a writer, in the order of their counters. What was answered before is passed over (R2). Nothing is
+    /// answered for good from the first offer on that needs a new stamp: counters tell what is answered, so it would count
+    /// as answered too, and be taken for refused if this answer is lost. What is left without a verdict is sent again.
     pub fn push(&self, rows: &impl Rows, writer: u64, offers: &[Offer], now_ms: u64) -> (Pushed, Change) {
         let mut step = Step { rows, head: self.head, recs: BTreeMap::new() };
-        let mut acked = self.answered.get(&writer).map(|answered| answered.chain).unwrap_or_default();
+        let before = self.answered.get(&writer).map(|answered| answered.chain).unwrap_or_default();
+        let mut acked = before;
         let mut verdicts = Vec::with_capacity(offers.len());
         // Later writes of an id wait for the earlier one's new stamp (R7).
         let mut restamped = BTreeSet::new();
-        for offer in offers {
-            if offer.cseq <= acked.cseq {
-                continue;
-            }
-            acked = acked.with_offer(offer);
+        for offer in offers.iter().filter(|offer| offer.cseq > before.cseq) {
             let key = offer.id.key();
-            let verdict =
-                if restamped.contains(&key) { Verdict::Restamp } else { self.judge(&mut step, key, offer, now_ms) };
-            if verdict == Verdict::Restamp {
+            if restamped.contains(&key) || self.needs_stamp(&step, &key, offer, now_ms) {
                 restamped.insert(key);
+                verdicts.push((offer.cseq, Verdict::Restamp));
+            } else if restamped.is_empty() {
+                acked = acked.with_offer(offer);
+                verdicts.push((offer.cseq, self.judge(&mut step, key, offer)));
             }
-            verdicts.push((offer.cseq, verdict));
         }
         let newest = step.recs.values().map(|rec| rec.stamp.hlc).max().unwrap_or(0).max(self.floor.hlc);
-        let pushed = Pushed { acked, seq: step.head, hlc: newest, verdicts };
-        let answered = (!pushed.verdicts.is_empty()).then_some((writer, acked));
+        let answered = (acked != before).then_some((writer, acked));
+        let pushed = Pushed { acked, seq: step.head, hlc: newest, now_ms, verdicts };
         let mut recs: Vec<Rec> = step.recs.into_values().collect();
         recs.sort_unstable_by_key(|rec| rec.seq);
         let rows = recs.into_iter().map(RowChange::Put).collect();
         (pushed, Change { rows, note: Note::Leader(LeaderNote { answered, floor: None }) })
     }
 
-    fn judge(&self, step: &mut Step<'_, impl Rows>, key: IdKey, offer: &Offer, now_ms: u64) -> Verdict {
-        if offer.stamp.hlc >> 16 > now_ms.saturating_add(MAX_LEAD_MS) {
-            return Verdict::Restamp;
-        }
-        let newest = step.stamp(&key);
+    fn needs_stamp(&self, step: &Step<'_, impl Rows>, key: &IdKey, offer: &Offer, now_ms: u64) -> bool {
+        let is_ahead = offer.stamp.hlc >> 16 > now_ms.saturating_add(MAX_LEAD_MS);
+        is_ahead || !offer.is_change && self.is_below_floor(step, key, offer)
+    }
+
+    /// Whether the tombstone of its id may be forgotten, or there never was one (R4).
+    fn is_below_floor(&self, step: &Step<'_, impl Rows>, key: &IdKey, offer: &Offer) -> bool {
         let is_known = offer.reoffered_above.is_some_and(|above| self.floor.seq <= above);
-        if newest.is_none() && offer.stamp.hlc <= self.floor.hlc && !is_known {
-            // Its tombstone may be forgotten, or there never was one (R4).
-            return if offer.is_change { Verdict::StaleDeleted } else { Verdict::Restamp };
+        step.stamp(key).is_none() && offer.stamp.hlc <= self.floor.hlc && !is_known
+    }
+
+    fn judge(&self, step: &mut Step<'_, impl Rows>, key: IdKey, offer: &Offer) -> Verdict {
+        if self.is_below_floor(step, &key, offer) {
+            return Verdict::StaleDeleted;
         }
-        if newest.is_some_and(|newest| newest >= offer.stamp) {
+        if step.stamp(&key).is_some_and(|newest| newest >= offer.stamp) {
             return Verdict::Lost(step.newest(&key).expect("an id that has a stamp has a record"));
         }
         step.head += 1;

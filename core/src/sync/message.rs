@@ -127,9 +127,11 @@ pub struct Pushed {
     pub acked: Chain,
     /// The leader's newest number: what was accepted has none above it.
     pub seq: u64,
-    /// The leader's clock: new stamps are above it.
+    /// New stamps are above it.
     pub hlc: u64,
-    /// One for each offer that was not answered before.
+    /// The leader's clock: what stands far ahead of it needs new stamps (R10).
+    pub now_ms: u64,
+    /// One for each offer that was not answered before; none for those that have to be sent again.
     pub verdicts: Vec<(u64, Verdict)>,
 }
 

@@ -17,7 +17,7 @@ use crate::sort::sort_by_key;
 use crate::types::{IdKey, PointId, Stamp};
 
 use super::digest::SpaceKey;
-use super::leader::{Answered, Leader};
+use super::leader::{Answered, Leader, MAX_LEAD_MS};
 use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
 use super::state::{Change, Note};
 
@@ -174,7 +174,8 @@ impl Replica {
     }
 
     /// Whether a leader may know the id of a row of the outbox (R5).
-    fn is_change(&self, stamp: Stamp, seq: u64) -> bool {
+    fn is_change(&self, known: &Known) -> bool {
+        let Known { stamp, seq, .. } = *known;
         seq > 0 || stamp.writer == self.writer && stamp.cseq < self.doubted
     }
 
@@ -186,7 +187,7 @@ impl Replica {
     pub fn number_of(&self, before: Option<&Known>) -> u64 {
         match before {
             None => 0,
-            Some(before) if self.is_unsent(before.stamp) && !self.is_change(before.stamp, before.seq) => 0,
+            Some(before) if self.is_unsent(before.stamp) && !self.is_change(before) => 0,
             Some(before) => before.seq.max(1),
         }
     }
@@ -203,10 +204,17 @@ impl Replica {
     }
 
     /// Whether another replica has written under the name of this one (R13).
-    pub fn is_forked(&self, welcome: &Welcome) -> bool {
-        let open = self.sent.iter().filter(|offer| offer.cseq > self.acked.cseq);
-        let sent = open.fold(self.acked, |chain, offer| chain.with_offer(offer));
-        welcome.is_forked || sent.cseq == welcome.acked.cseq && sent != welcome.acked
+    pub fn is_forked(&self, welcome: &Welcome, stamper: &Stamper) -> bool {
+        welcome.is_forked || self.has_twin(welcome.acked, stamper)
+    }
+
+    /// Whether the leader has answered what this replica has not sent, and cannot have forgotten that it sent: a loss of
+    /// power can take that from it only of counters from before this run.
+    pub fn has_twin(&self, acked: Chain, stamper: &Stamper) -> bool {
+        let answered = self.acked.cseq + 1..=acked.cseq;
+        let sent = self.sent.iter().filter(|offer| answered.contains(&offer.cseq));
+        let own = sent.fold(self.acked, |chain, offer| chain.with_offer(offer));
+        acked.cseq >= self.acked.cseq.max(stamper.first_cseq()) && own != acked
     }
 
     /// The ids of writes that the leader has answered up to `acked` without this replica knowing how (R16): what it knows of
@@ -276,24 +284,33 @@ impl Replica {
         answered.or_else(|| (seq > 0).then_some(seq))
     }
 
-    /// Takes another name: what the leader has not answered is offered under new counters. So does a replica whose rows were
-    /// written under other names before it met a leader.
+    /// Takes another name, that of `stamper`, because somebody else has the present one (R13). What the leader has not
+    /// answered gets stamps of the new name, at the old times: whoever keeps the old one would take them for its own
+    /// writes. The leader may know its ids from there, so it counts as changes (R5).
     ///
     /// # Errors
     /// As [`Stamper::stamp`].
     pub fn rename(&self, rows: &impl Rows, stamper: &mut Stamper, now_ms: u64) -> Result<Change> {
-        let writer = stamper.writer();
-        let mut open = rows.all(|stamp| stamp.writer != writer);
+        let mut note = ReplicaNote { writer: Some(stamper.writer()), ..ReplicaNote::default() };
+        let mut changes = Vec::new();
+        let mut open = rows.all(|_| true);
         open.retain(|known| self.number(known).is_none());
-        let kept = self.renumbered.iter().filter_map(|(key, one)| Some((rows.known(key)?, one)));
-        let kept: Vec<_> = kept.filter(|(known, one)| known.stamp == one.stamp && one.number.is_none()).collect();
-        open.retain(|known| kept.iter().all(|(kept, _)| kept.id != known.id));
-        let mut renumbered = renumber(open, None, stamper, now_ms)?;
-        for (known, one) in kept {
-            renumbered.extend(renumber([known].into(), one.above, stamper, now_ms)?);
+        sort_by_key(&mut open, |known| known.stamp);
+        for Known { id, stamp: old, .. } in open {
+            let above = self.renumbering(&id.key(), old).and_then(|one| one.above);
+            let given = stamper.stamp(now_ms, 1)?;
+            let is_kept = above.is_some() && old.writer != self.writer;
+            let stamp = if is_kept { old } else { Stamp { hlc: old.hlc, ..given } };
+            if !is_kept {
+                let rec = rows.newest(&id.key()).expect("what is known of a row is there");
+                changes.push(RowChange::Forget(id.clone(), old));
+                changes.push(RowChange::Put(Rec { stamp, seq: rec.seq.max(1), ..rec }));
+            }
+            if above.is_some() {
+                note.renumbered.push((id, Renumbered { cseq: given.cseq, stamp, above, number: None }));
+            }
         }
-        let note = ReplicaNote { writer: Some(writer), renumbered, ..ReplicaNote::default() };
-        Ok(Change { rows: Vec::new(), note: Note::Replica(note) })
+        Ok(Change { rows: changes, note: Note::Replica(note) })
     }
 
     /// Begins to take the whole state anew (R1): everything is pulled, then what is here too much is found by
@@ -338,9 +355,9 @@ impl Replica {
 
     fn offer(&self, rows: &impl Rows, cseq: u64, known: &Known) -> Offer {
         let key = known.id.key();
-        let Rec { id, stamp, seq, body } = rows.newest(&key).expect("what is known of a row is there");
+        let Rec { id, stamp, body, .. } = rows.newest(&key).expect("what is known of a row is there");
         let reoffered_above = self.renumbering(&key, stamp).and_then(|one| one.above);
-        Offer { cseq, id, stamp, is_change: self.is_change(stamp, seq), reoffered_above, body }
+        Offer { cseq, id, stamp, is_change: self.is_change(known), reoffered_above, body }
     }
 
     fn renumbering(&self, key: &IdKey, stamp: Stamp) -> Option<&Renumbered> {
@@ -365,15 +382,15 @@ impl Replica {
     /// # Errors
     /// As [`Stamper::stamp`].
     pub fn pushed(&self, rows: &impl Rows, answer: Pushed, stamper: &mut Stamper, now_ms: u64) -> Result<Change> {
-        stamper.observe(Stamp { hlc: answer.hlc, ..Stamp::default() });
+        let latest_ms = answer.now_ms.saturating_add(MAX_LEAD_MS);
+        let is_ahead = |stamp: Stamp| stamp.hlc >> 16 > latest_ms;
         let mut sent = self.sent.clone();
         sent.retain(|offer| answer.verdicts.iter().all(|(cseq, _)| *cseq != offer.cseq));
         let acked = Some((answer.acked, answer.seq));
         let mut note = ReplicaNote { acked, sent: Some(sent), ..ReplicaNote::default() };
-        let mut changes = Vec::new();
+        let (mut changes, mut restamped) = (Vec::new(), Vec::new());
         for (cseq, verdict) in answer.verdicts {
             let Some(offer) = self.sent.iter().find(|offer| offer.cseq == cseq) else { continue };
-            let key = offer.id.key();
             match verdict {
                 Verdict::Accepted(_) => {}
                 Verdict::Lost(winner) => changes.push(RowChange::Put(winner)),
@@ -381,20 +398,32 @@ impl Replica {
                     note.conflicts.push(offer.clone());
                     changes.push(RowChange::Forget(offer.id.clone(), offer.stamp));
                 }
-                // The newest write of the id takes the place of all that were offered (R7).
-                Verdict::Restamp => {
-                    let newest = rows.newest(&key);
-                    let is_own = |rec: &Rec| rec.stamp == offer.stamp || self.is_unsent(rec.stamp);
-                    let Some(rec) = newest.filter(is_own) else { continue };
-                    let stamp = stamper.stamp(now_ms, 1)?;
-                    let seq = if offer.is_change { rec.seq.max(1) } else { 0 };
-                    if let Some(above) = offer.reoffered_above {
-                        let one = Renumbered { cseq: stamp.cseq, stamp, above: Some(above), number: None };
-                        note.renumbered.push((rec.id.clone(), one));
-                    }
-                    changes.push(RowChange::Put(Rec { stamp, seq, ..rec }));
-                }
+                Verdict::Restamp => restamped.push(offer.clone()),
             }
+        }
+        if restamped.iter().any(|offer| is_ahead(offer.stamp)) {
+            // All that is far ahead goes back at once: new stamps are below it, and have to be above what stays (R10).
+            let mut rest = self.outbox(rows);
+            rest.retain(|(_, known)| is_ahead(known.stamp) && restamped.iter().all(|offer| offer.id != known.id));
+            restamped.extend(rest.iter().map(|(cseq, known)| self.offer(rows, *cseq, known)));
+            stamper.turn_back(latest_ms << 16);
+        }
+        stamper.observe(Stamp { hlc: answer.hlc, ..Stamp::default() });
+        for offer in restamped {
+            // The newest write of the id takes the place of all that were offered (R7).
+            let newest = rows.newest(&offer.id.key());
+            let is_own = |rec: &Rec| rec.stamp == offer.stamp || self.is_unsent(rec.stamp);
+            let Some(rec) = newest.filter(is_own) else { continue };
+            let stamp = stamper.stamp(now_ms.min(latest_ms), 1)?;
+            let seq = if offer.is_change { rec.seq.max(1) } else { 0 };
+            if let Some(above) = offer.reoffered_above {
+                let one = Renumbered { cseq: stamp.cseq, stamp, above: Some(above), number: None };
+                note.renumbered.push((rec.id.clone(), one));
+            }
+            if stamp < rec.stamp {
+                changes.push(RowChange::Forget(rec.id.clone(), rec.stamp));
+            }
+            changes.push(RowChange::Put(Rec { stamp, seq, ..rec }));
         }
         Ok(Change { rows: changes, note: Note::Replica(note) })
     }
@@ -419,7 +448,10 @@ impl Replica {
         now_ms: u64,
     ) -> Result<Change> {
         let outbox = self.outbox(rows).into_iter().map(|(_, known)| known.id.key());
-        let open: BTreeSet<IdKey> = outbox.chain(self.sent.iter().map(|offer| offer.id.key())).collect();
+        // Of what is on its way, a row may have been replaced by what the leader gave.
+        let is_newest = |offer: &&Offer| rows.known(&offer.id.key()).is_some_and(|known| known.stamp == offer.stamp);
+        let sent = self.sent.iter().filter(is_newest).map(|offer| offer.id.key());
+        let open: BTreeSet<IdKey> = outbox.chain(sent).collect();
         let found: BTreeMap<IdKey, Rec> = found.into_iter().map(|rec| (rec.id.key(), rec)).collect();
         let (mut changes, mut lost) = (Vec::new(), Vec::new());
         let keys: BTreeSet<&IdKey> = here.iter().chain(found.keys()).filter(|key| !open.contains(key)).collect();
@@ -447,6 +479,8 @@ impl Replica {
             self.sent.clear();
             self.doubted = 0;
             self.renumbered.retain(|_, one| one.number.is_some());
+            // Their counters were the old name's: no answer to the new one says anything of them.
+            self.renumbered.values_mut().for_each(|one| one.cseq = 0);
         }
         if let Some((cursor, floor)) = note.cursor {
             (self.cursor, self.floor) = (cursor, floor);
@@ -489,8 +523,8 @@ impl Replica {
 
     /// Takes note of an own write that is stored: what was renumbered of its id goes on under its counter.
     pub(crate) fn note_write(&mut self, key: IdKey, stamp: Stamp) {
-        if let Some(Renumbered { above, number: None, .. }) = self.renumbered.remove(&key) {
-            self.renumbered.insert(key, Renumbered { cseq: stamp.cseq, stamp, above, number: None });
+        if let Some(one @ Renumbered { number: None, .. }) = self.renumbered.remove(&key) {
+            self.renumbered.insert(key, Renumbered { cseq: stamp.cseq, stamp, ..one });
         }
     }
 }

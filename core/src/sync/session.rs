@@ -172,7 +172,7 @@ impl Session {
                     (Task::Greet, Some(store(replica.rename(local, stamper, now_ms)?)))
                 }
                 Task::Greet => ask(Task::Greet, Ask::Hello(replica.hello(stamper))),
-                Task::Heed(welcome) if replica.is_forked(&welcome) => (Task::Greet, Some(Step::Rename)),
+                Task::Heed(welcome) if replica.is_forked(&welcome, stamper) => (Task::Greet, Some(Step::Rename)),
                 Task::Heed(mut welcome) if welcome.rewind.is_some() => {
                     let change = replica.rewind(local, &welcome, stamper, now_ms)?;
                     welcome.rewind = None;
@@ -233,6 +233,8 @@ impl Session {
                     (next, change.map(store))
                 }
                 Task::Send(offers) => ask(Task::Push, Ask::Push(offers)),
+                // Somebody else was answered since the greeting.
+                Task::Hear(pushed) if replica.has_twin(pushed.acked, stamper) => (Task::Greet, Some(Step::Rename)),
                 Task::Hear(pushed) => {
                     let is_heard = pushed.verdicts.len() == replica.sent().len();
                     let change = replica.pushed(local, pushed, stamper, now_ms)?;

@@ -6,5 +6,6 @@ pub(crate) mod host;
 mod indexing;
 mod jobs;
 mod model;
+mod reconciliation;
 mod replication;
 mod stored;
