@@ -229,7 +229,7 @@ macro_rules! weathers {
         #[test]
         fn $name() {
             let weather = $weather;
-            assert_happened(&run(concat!(module_path!(), "::", stringify!($name)), $seeds, weather), &$least);
+            assert_happened(&run(stringify!($name), $seeds, weather), &$least);
         }
     )* };
 }
