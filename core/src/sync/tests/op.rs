@@ -72,11 +72,18 @@ impl Op {
     /// To which client it happens.
     pub(super) fn client(&self) -> Option<usize> {
         match *self {
-            Self::Copy(at) | Self::Skew(at, _) | Self::Put(at, _) | Self::Delete(at, _) | Self::Pull(at, _) => Some(at),
-            Self::Push { at, .. } | Self::Save(at) | Self::LosePower(at) | Self::Restore(at) => Some(at),
-            Self::Lose(Place::Client(at), _) | Self::Alter(Place::Client(at), _) => Some(at),
-            Self::Lose(Place::Server, _) | Self::Alter(Place::Server, _) => None,
-            Self::Join | Self::Wait(_) | Self::Late(_) | Self::Forget(_) | Self::Follow | Self::Failover => None,
+            Self::Copy(at)
+            | Self::Skew(at, _)
+            | Self::Put(at, _)
+            | Self::Delete(at, _)
+            | Self::Pull(at, _)
+            | Self::Push { at, .. }
+            | Self::Save(at)
+            | Self::LosePower(at)
+            | Self::Restore(at)
+            | Self::Lose(Place::Client(at), _)
+            | Self::Alter(Place::Client(at), _) => Some(at),
+            _ => None,
         }
     }
 

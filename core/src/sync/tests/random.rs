@@ -35,7 +35,8 @@ impl Random {
 }
 
 /// What happens beside writes, pulls, pushes and collections of tombstones; lost and doubled answers are always there.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each weather comes with each other one")]
 pub(super) struct Weather {
     pub(super) power_losses: bool,
     pub(super) failovers: bool,
@@ -141,8 +142,8 @@ impl History {
     fn weather(&mut self, at: usize) {
         let Weather { power_losses, failovers, forks, wrong_clocks, late_pushes, rot } = self.weather;
         if self.random.percent(2) {
-            let most = if wrong_clocks && self.random.percent(50) { 600_000 } else { 200 };
-            let skew = self.random.below(2 * most + 1) as i64 - most as i64;
+            let most = if wrong_clocks && self.random.percent(50) { 600_000_u32 } else { 200 };
+            let skew = i64::from(self.random.below(2 * most as usize + 1) as u32) - i64::from(most);
             self.run(Op::Skew(at, skew));
         }
         if power_losses || forks {
@@ -182,13 +183,18 @@ pub(super) fn history(seed: u64, weather: Weather, without: Option<Rule>) -> (Ve
 
 type Counts = BTreeMap<&'static str, usize>;
 
+#[expect(clippy::disallowed_methods, reason = "a test is told by its environment how much to do")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Runs so many seeds, a hundred times as many at night, or the one that is asked for.
 fn run(test: &str, seeds: u64, weather: Weather) -> Counts {
-    let factor = match std::env::var("HS_TEST_LEVEL").as_deref() {
-        Ok("nightly" | "release") => 100,
+    let factor = match setting("HS_TEST_LEVEL").as_deref() {
+        Some("nightly" | "release") => 100,
         _ => 1,
     };
-    let one = std::env::var("HS_SIM_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let one = setting("HS_SIM_SEED").map(|seed| seed.parse::<u64>().unwrap());
     let seeds = one.map_or(0..seeds * factor, |seed| seed..seed + 1);
     let mut counts = Counts::new();
     for seed in seeds.clone() {
@@ -210,7 +216,7 @@ fn run(test: &str, seeds: u64, weather: Weather) -> Counts {
 
 /// Whether these things happened often enough for the test to say something; one seed says nothing of that.
 fn assert_happened(counts: &Counts, least: &[(&str, usize)]) {
-    if std::env::var("HS_SIM_SEED").is_err() {
+    if setting("HS_SIM_SEED").is_none() {
         for (what, least) in least {
             let count = counts.get(what).copied().unwrap_or(0);
             assert!(count >= *least, "{what}: {count}, {least} at least: {counts:?}");
@@ -223,7 +229,7 @@ macro_rules! weathers {
         #[test]
         fn $name() {
             let weather = $weather;
-            assert_happened(&run(concat!(module_path!(), "::", stringify!($name)), $seeds, weather), &$least);
+            assert_happened(&run(stringify!($name), $seeds, weather), &$least);
         }
     )* };
 }
