@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use protox::prost::Message as _;
 
-const FILES: [&str; 4] = ["types", "collections", "points", "admin"];
+const FILES: [&str; 5] = ["types", "collections", "points", "admin", "sync"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = FILES.iter().map(|name| format!("proto/hyperspace/v1/{name}.proto")).collect();

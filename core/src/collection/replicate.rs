@@ -11,14 +11,14 @@ use crate::error::{Error, Result, Shown};
 use crate::log::{BodyParts, Rec, body, encode_change};
 use crate::metadata::Metadata;
 use crate::metric::validate_stored;
-use crate::segment::{Row, Tombstone};
+use crate::segment::{Block, Row, Tombstone};
 use crate::sort::sort_by_key;
-use crate::sync::{Change, Digest, Item, Known, Local, Note, Replica, RowChange, Rows, State};
+use crate::sync::{Change, Digest, Item, Known, Local, Note, Replica, RowChange, Rows, SpaceKey, State};
 use crate::types::{IdKey, Offset, PointId, Stamp};
 
-use super::snapshot::Place;
+use super::snapshot::{Place, Snapshot};
 use super::write::{Applied, Prepared};
-use super::{Collection, LiveSegment};
+use super::{Collection, CollectionConfig, LiveSegment};
 
 impl Collection {
     /// What the collection is in replication.
@@ -36,44 +36,15 @@ impl Collection {
         self.items().iter().collect()
     }
 
-    /// All live points as digests see them.
+    /// All live points as digests see them; none in a collection that never met another one.
     pub fn items(&self) -> Vec<Item> {
-        let Some(space) = self.sync.key() else { return Vec::new() };
-        let mut items = Vec::with_capacity(self.snapshot.len());
-        for LiveSegment { segment, live, .. } in &self.segments {
-            let (keys, offsets) = segment.keys();
-            let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
-            items.extend(live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))));
-        }
-        for (number, block) in self.memtable.blocks().iter().enumerate() {
-            items.extend(block.live().filter_map(|at| self.fresh_item_at(number, at)));
-        }
-        items
+        self.sync
+            .key()
+            .map(|space| items_of(space, &self.snapshot, &self.segments, self.memtable.blocks()))
+            .unwrap_or_default()
     }
 
-    /// Checks a body that came from elsewhere as a write of this collection would have been.
-    ///
-    /// # Errors
-    /// `InvalidArgument` naming the point.
-    pub fn check_body(&self, id: &PointId, bytes: &[u8]) -> Result<()> {
-        let (metric, dimension) = (self.config.metric, self.config.dimension);
-        let named = |e: Error| {
-            Error::invalid_argument(format!("point {id} of collection `{}`: {}", self.config.name, e.message()))
-        };
-        let parts = BodyParts::of(bytes, dimension).map_err(named)?;
-        let row: Vec<f32> = parts.components().collect();
-        let term = validate_stored(metric, dimension, &row, parts.term).map_err(named)?;
-        if term.to_bits() != parts.term.to_bits() {
-            return Err(named(Error::invalid_argument(format!(
-                "its term is {}, not {}",
-                Shown(f64::from(parts.term)),
-                Shown(f64::from(term))
-            ))));
-        }
-        Metadata::from_bytes(parts.metadata).map_err(named).map(drop)
-    }
-
-    /// Encodes a change as one record. Its rows have passed [`Collection::check_body`].
+    /// Encodes a change as one record. Its rows have passed [`CollectionConfig::check_body`].
     ///
     /// # Errors
     /// `Internal` while earlier writes are prepared and not yet published: what it was decided by is not the newest state.
@@ -85,6 +56,14 @@ impl Collection {
                 self.config.name,
                 self.memtable.newest().0
             )));
+        }
+        if let State::Leader(_) = &self.sync {
+            // Writes that are prepared before this one is published go on behind it.
+            let numbers = change.rows.iter().filter_map(|row| match row {
+                RowChange::Put(rec) => Some(rec.seq),
+                RowChange::Forget(..) => None,
+            });
+            self.numbered_through = numbers.fold(self.numbered_through, u64::max);
         }
         let lsn = self.take_lsn();
         Ok(Prepared { lsn, record: encode_change(lsn, |out| change.encode(out)) })
@@ -124,7 +103,7 @@ impl Collection {
             self.count_anew();
         }
         if let State::Leader(leader) = &self.sync {
-            self.numbered_through = leader.head().seq;
+            self.numbered_through = self.numbered_through.max(leader.head().seq);
         }
         Ok(())
     }
@@ -197,46 +176,58 @@ impl Collection {
 
     /// The newest writes behind a leader's number, in the order of their numbers: as many as have about `most_bytes`
     /// together, one at least; and whether these are all.
-    pub fn behind(&self, after: u64, most_bytes: usize) -> (Vec<Rec>, bool) {
-        let mut places: Vec<(u64, Source)> = Vec::new();
-        let mut note = |seq: u64, source: Source| {
-            if seq > after {
-                places.push((seq, source));
+    ///
+    /// Looks at every number of the segments that have one behind it, and keeps [`WINDOW`] of them at a time.
+    pub fn behind(&self, mut after: u64, most_bytes: usize) -> (Vec<Rec>, bool) {
+        let (mut recs, mut bytes) = (Vec::new(), 0);
+        loop {
+            let window = self.window(after);
+            let is_last = window.len() < WINDOW;
+            for (seq, source) in window {
+                after = seq;
+                let rec = match source {
+                    Source::Live(place) => self.rec_at(place, seq),
+                    // A tombstone of an older segment may have been replaced since.
+                    Source::Dead(tombstone) if self.stamp_of(&tombstone.key) != Some(tombstone.stamp) => continue,
+                    Source::Dead(Tombstone { id, stamp, .. }) => Rec { id, stamp, seq, body: None },
+                };
+                bytes += REC_BYTES + rec.body.as_ref().map_or(0, |body| body.len());
+                if bytes > most_bytes && !recs.is_empty() {
+                    return (recs, false);
+                }
+                recs.push(rec);
             }
-        };
+            if is_last {
+                return (recs, true);
+            }
+        }
+    }
+
+    /// The writes with the least numbers behind one, in order: [`WINDOW`] of them, or fewer when there are no more.
+    fn window(&self, after: u64) -> Vec<(u64, Source)> {
+        let mut least = Least { after, below: u64::MAX, found: Vec::new() };
         for (number, LiveSegment { segment, live, .. }) in self.segments.iter().enumerate() {
-            for offset in live.iter() {
-                note(segment.seq(offset), Source::Live(Place::Sealed { segment: number as u32, offset }));
+            if segment.newest_seq() <= after {
+                continue;
             }
-            for tombstone in segment.tombstones().filter(|tombstone| tombstone.seq > after) {
-                note(tombstone.seq, Source::Dead(tombstone));
+            for offset in live.iter() {
+                let place = Place::Sealed { segment: number as u32, offset };
+                least.note(segment.seq(offset), || Source::Live(place));
+            }
+            for at in 0..segment.tombstone_count() {
+                least.note(segment.tombstone_seq(at), || Source::Dead(segment.tombstone_at(at)));
             }
         }
         for (number, block) in self.memtable.blocks().iter().enumerate() {
             for at in block.live() {
                 let place = Place::Memtable { block: number as u32, at: at as u32 };
-                note(block.row(at).seq, Source::Live(place));
+                least.note(block.row(at).seq, || Source::Live(place));
             }
         }
         for tombstone in self.memtable.tombstones() {
-            note(tombstone.seq, Source::Dead(tombstone.clone()));
+            least.note(tombstone.seq, || Source::Dead(tombstone.clone()));
         }
-        sort_by_key(&mut places, |(seq, _)| *seq);
-        let (mut recs, mut bytes) = (Vec::new(), 0);
-        for (seq, source) in places {
-            let rec = match source {
-                Source::Live(place) => self.rec_at(place, seq),
-                // A tombstone of an older segment may have been replaced since.
-                Source::Dead(tombstone) if self.stamp_of(&tombstone.key) != Some(tombstone.stamp) => continue,
-                Source::Dead(Tombstone { id, stamp, .. }) => Rec { id, stamp, seq, body: None },
-            };
-            bytes += REC_BYTES + rec.body.as_ref().map_or(0, |body| body.len());
-            if bytes > most_bytes && !recs.is_empty() {
-                return (recs, false);
-            }
-            recs.push(rec);
-        }
-        (recs, true)
+        least.finish()
     }
 
     fn rec_at(&self, place: Place, seq: u64) -> Rec {
@@ -249,11 +240,87 @@ impl Collection {
 
 /// About what a record takes beside its body.
 const REC_BYTES: usize = 64;
+/// Writes that are put in order at a time: a page takes no more memory than that, however many there are.
+const WINDOW: usize = 4096;
 
 /// Where the newest write of an id is.
 enum Source {
     Live(Place),
     Dead(Tombstone),
+}
+
+/// The least numbers of those that it is told of.
+struct Least {
+    after: u64,
+    /// No number from here on is among them.
+    below: u64,
+    found: Vec<(u64, Source)>,
+}
+
+impl Least {
+    fn note(&mut self, seq: u64, source: impl FnOnce() -> Source) {
+        if seq <= self.after || seq >= self.below {
+            return;
+        }
+        self.found.push((seq, source()));
+        if self.found.len() == 2 * WINDOW {
+            self.cut();
+            self.below = self.found[WINDOW - 1].0;
+        }
+    }
+
+    fn cut(&mut self) {
+        sort_by_key(&mut self.found, |(seq, _)| *seq);
+        self.found.truncate(WINDOW);
+    }
+
+    fn finish(mut self) -> Vec<(u64, Source)> {
+        self.cut();
+        self.found
+    }
+}
+
+impl CollectionConfig {
+    /// Checks a body that came from elsewhere as a write of the collection would have been.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the point.
+    pub fn check_body(&self, id: &PointId, bytes: &[u8]) -> Result<()> {
+        let named =
+            |e: Error| Error::invalid_argument(format!("point {id} of collection `{}`: {}", self.name, e.message()));
+        let parts = BodyParts::of(bytes, self.dimension).map_err(named)?;
+        let row: Vec<f32> = parts.components().collect();
+        let term = validate_stored(self.metric, self.dimension, &row, parts.term).map_err(named)?;
+        if term.to_bits() != parts.term.to_bits() {
+            return Err(named(Error::invalid_argument(format!(
+                "its term is {}, not {}",
+                Shown(parts.term.into()),
+                Shown(term.into())
+            ))));
+        }
+        Metadata::from_bytes(parts.metadata).map_err(named).map(drop)
+    }
+}
+
+impl Snapshot {
+    /// All live points as the digests of a space see them. Reads every byte of them.
+    pub fn items(&self, space: &SpaceKey) -> Vec<Item> {
+        items_of(space, self, &self.segments, &self.blocks)
+    }
+}
+
+/// The items of live points; `view` knows how blocks are laid out.
+fn items_of(space: &SpaceKey, view: &Snapshot, segments: &[LiveSegment], blocks: &[Block]) -> Vec<Item> {
+    let mut items = Vec::with_capacity(view.len());
+    for LiveSegment { segment, live, .. } in segments {
+        let (keys, offsets) = segment.keys();
+        let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
+        items.extend(live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))));
+    }
+    for block in blocks {
+        items.extend(block.live().map(|at| view.fresh_item_at(space, block, at)));
+    }
+    items
 }
 
 fn known_of(tombstone: Tombstone) -> Known {

@@ -7,7 +7,7 @@ use crate::filter::Filter;
 use crate::metadata::{Metadata, MetadataRef};
 use crate::metric::VectorSpace;
 use crate::segment::{Block, LiveBitmap, Segment};
-use crate::sync::{Digest, SpaceKey};
+use crate::sync::{Digest, Item, SpaceKey};
 use crate::types::{IdKey, Lsn, Offset, PointId, Stamp};
 
 use super::CollectionConfig;
@@ -243,6 +243,13 @@ impl Snapshot {
             rows: block.vectors(),
             terms: block.terms(),
         }
+    }
+
+    /// A live point of a block as digests see it.
+    pub(super) fn fresh_item_at(&self, space: &SpaceKey, block: &Block, at: usize) -> Item {
+        let (vectors, row) = (self.block_space(block), block.row(at));
+        let (components, term) = (vectors.row(at as u32), vectors.term(at as u32));
+        Item::of_parts(space, block.key(at), row.stamp, term, components, row.metadata.as_bytes())
     }
 
     pub(super) fn stamp_at(&self, place: Place) -> Stamp {

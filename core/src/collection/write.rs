@@ -385,15 +385,7 @@ impl Collection {
     /// A live point of the memtable as digests see it, where there is a key for them.
     fn fresh_item(&self, key: &IdKey) -> Option<Item> {
         let (block, at) = self.memtable.find(key)?;
-        self.fresh_item_at(block, at)
-    }
-
-    pub(super) fn fresh_item_at(&self, block: usize, at: usize) -> Option<Item> {
-        let space = self.sync.key()?;
-        let block = &self.memtable.blocks()[block];
-        let (vectors, row) = (self.snapshot.block_space(block), block.row(at));
-        let (components, term) = (vectors.row(at as u32), vectors.term(at as u32));
-        Some(Item::of_parts(space, block.key(at), row.stamp, term, components, row.metadata.as_bytes()))
+        Some(self.snapshot.fresh_item_at(self.sync.key()?, &self.memtable.blocks()[block], at))
     }
 
     /// Where an id is live, in the newest snapshot too.

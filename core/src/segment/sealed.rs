@@ -50,6 +50,7 @@ pub struct Segment {
     metric: Metric,
     table: Table,
     ranges: Ranges,
+    newest_seq: u64,
     bytes: SegmentBytes,
 }
 
@@ -96,8 +97,11 @@ impl Segment {
                 )));
             }
         }
-        let segment = Self { id, metric, table, ranges, bytes };
+        let mut segment = Self { id, metric, table, ranges, newest_seq: 0, bytes };
         segment.check_casts()?;
+        let points = segment.section::<u64>(&segment.ranges.seqs).iter().copied();
+        let tombstones = (0..segment.tombstone_count()).map(|at| segment.tombstone_seq(at));
+        segment.newest_seq = points.chain(tombstones).max().unwrap_or(0);
         if checks == Checks::All {
             segment.check_contents()?;
         }
@@ -198,6 +202,11 @@ impl Segment {
         self.section::<u64>(&self.ranges.seqs).get(offset.index()).copied().unwrap_or(0)
     }
 
+    /// The newest server's number of its points and tombstones.
+    pub const fn newest_seq(&self) -> u64 {
+        self.newest_seq
+    }
+
     /// The metadata of a point.
     pub fn metadata(&self, offset: Offset) -> MetadataRef<'_> {
         let range = self.item(&self.ranges.metadata_ends, offset.index());
@@ -227,7 +236,20 @@ impl Segment {
 
     /// The tombstones, by rising key.
     pub fn tombstones(&self) -> impl ExactSizeIterator<Item = Tombstone> + '_ {
-        (0..self.tombstone_count() as usize).map(|at| self.tombstone(at).expect("checked when sealed or opened").0)
+        (0..self.tombstone_count() as usize).map(|at| self.tombstone_at(at as u32))
+    }
+
+    /// A tombstone by its place among them.
+    pub(crate) fn tombstone_at(&self, at: u32) -> Tombstone {
+        self.tombstone(at as usize).expect("checked when sealed or opened").0
+    }
+
+    /// The server's number for a tombstone, by its place among them.
+    pub(crate) fn tombstone_seq(&self, at: u32) -> u64 {
+        /// What stands before it: key and stamp.
+        const BEFORE: usize = 16 + 24;
+        let raw = &self.section::<u8>(&self.ranges.tombstones)[at as usize * TOMBSTONE + BEFORE..];
+        raw.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// The tombstone of an id.

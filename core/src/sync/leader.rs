@@ -16,6 +16,9 @@ use super::state::{Change, Note};
 /// A stamp may be so far ahead of the leader's clock (R10).
 pub(super) const MAX_LEAD_MS: u64 = 60_000;
 
+/// Bytes of winners (R14) after which no more offers are answered: each would be another row in the answer.
+const MOST_WINNERS: usize = 1 << 20;
+
 /// What a leader knows of a space beside its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
@@ -103,7 +106,8 @@ impl Leader {
 
     /// Answers offers of a writer, in the order of their counters. What was answered before is passed over (R2). Nothing is
     /// answered for good from the first offer on that needs a new stamp: counters tell what is answered, so it would count
-    /// as answered too, and be taken for refused if this answer is lost. What is left without a verdict is sent again.
+    /// as answered too, and be taken for refused if this answer is lost. What is left without a verdict, also because the
+    /// answer would be too long with it, is sent again.
     pub fn push(&self, rows: &impl Rows, writer: u64, offers: &[Offer], now_ms: u64) -> (Pushed, Change) {
         let mut step = Step { rows, head: self.head, recs: BTreeMap::new() };
         let before = self.answered.get(&writer).map(|answered| answered.chain).unwrap_or_default();
@@ -111,14 +115,22 @@ impl Leader {
         let mut verdicts = Vec::with_capacity(offers.len());
         // Later writes of an id wait for the earlier one's new stamp (R7).
         let mut restamped = BTreeSet::new();
+        let mut winners = 0;
         for offer in offers.iter().filter(|offer| offer.cseq > before.cseq) {
+            if winners > MOST_WINNERS {
+                break;
+            }
             let key = offer.id.key();
             if restamped.contains(&key) || self.needs_stamp(&step, &key, offer, now_ms) {
                 restamped.insert(key);
                 verdicts.push((offer.cseq, Verdict::Restamp));
             } else if restamped.is_empty() {
                 acked = acked.with_offer(offer);
-                verdicts.push((offer.cseq, self.judge(&mut step, key, offer)));
+                let verdict = self.judge(&mut step, key, offer);
+                if let Verdict::Lost(Rec { body: Some(body), .. }) = &verdict {
+                    winners += body.len();
+                }
+                verdicts.push((offer.cseq, verdict));
             }
         }
         let newest = step.recs.values().map(|rec| rec.stamp.hlc).max().unwrap_or(0).max(self.floor.hlc);

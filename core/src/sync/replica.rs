@@ -21,8 +21,10 @@ use super::leader::{Answered, Leader, MAX_LEAD_MS};
 use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
 use super::state::{Change, Note};
 
-/// About what an offer takes beside its body.
-const OFFER_BYTES: usize = 64;
+/// What an offer takes beside its id and its body, at most.
+const OFFER_BYTES: usize = 48;
+/// What stands before a list.
+const LENGTH_BYTES: usize = 4;
 
 /// What a replica knows of a space beside its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -330,17 +332,17 @@ impl Replica {
         Change { rows: page.recs.into_iter().map(RowChange::Put).collect(), note: Note::Replica(note) }
     }
 
-    /// What to send next: what is on its way, or else the oldest writes of the outbox, about so many bytes of them. The
-    /// change, if there is one, is made durable before anything is sent.
+    /// What to send next: what is on its way, or else the oldest writes of the outbox, encoded in so many bytes at most, one
+    /// at least. The change, if there is one, is made durable before anything is sent.
     pub fn push(&self, rows: &impl Rows, most_bytes: usize) -> (Vec<Offer>, Option<Change>) {
         if !self.sent.is_empty() {
             return (self.sent.clone(), None);
         }
-        let mut bytes = 0;
+        let mut bytes = LENGTH_BYTES;
         let mut offers = Vec::new();
         for (cseq, known) in self.outbox(rows) {
             let offer = self.offer(rows, cseq, &known);
-            bytes += OFFER_BYTES + offer.body.as_ref().map_or(0, |body| body.len());
+            bytes += OFFER_BYTES + offer.id.to_canonical().len() + offer.body.as_ref().map_or(0, |body| body.len());
             if bytes > most_bytes && !offers.is_empty() {
                 break;
             }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use hyperspace_core::collection::{Collection, Scratch, SearchOutcome, SearchRequest, Snapshot, Urgency};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
+use tokio::sync::watch;
 
 use super::held;
 use super::options::CollectionStats;
@@ -37,6 +38,8 @@ pub struct OpenCollection {
     /// Signalled whenever something was published or installed, or the collection went.
     changed: Condvar,
     changes: Mutex<u64>,
+    /// The same for those who do not block.
+    told: watch::Sender<()>,
     searches: AtomicU64,
     distances: AtomicU64,
 }
@@ -57,6 +60,7 @@ impl OpenCollection {
             seal_wanted: AtomicBool::new(false),
             changed: Condvar::new(),
             changes: Mutex::new(0),
+            told: watch::Sender::new(()),
             searches: AtomicU64::new(0),
             distances: AtomicU64::new(0),
         })
@@ -188,6 +192,12 @@ impl OpenCollection {
     pub(super) fn tell(&self) {
         *self.changes() += 1;
         self.changed.notify_all();
+        self.told.send_replace(());
+    }
+
+    /// Tells whenever something was published or installed, the collection went, or its database did.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
     }
 
     fn changes(&self) -> MutexGuard<'_, u64> {

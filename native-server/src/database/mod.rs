@@ -18,6 +18,7 @@ mod keys;
 mod manage;
 mod options;
 mod recover;
+mod replicate;
 mod upkeep;
 mod write;
 
@@ -46,9 +47,11 @@ pub use keeper::Keeper;
 pub use options::{
     CollectionStats, DatabaseOptions, DatabaseStats, SnapshotReport, State, VacuumReport, Which, Written,
 };
+pub use replicate::{Greeting, Items, PINNED_FOR};
 
 use commit::Queue;
 use jobs::Due;
+use replicate::Pinned;
 
 /// All collections of all tenants in one data directory.
 ///
@@ -84,6 +87,8 @@ pub struct Database {
     log_bytes: AtomicU64,
     points_written: AtomicU64,
     points_deleted: AtomicU64,
+    /// Live points of a moment that replicas reconcile with, oldest first.
+    pinned: Mutex<Vec<Pinned>>,
 }
 
 /// A collection in the catalog.

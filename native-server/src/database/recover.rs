@@ -88,6 +88,7 @@ impl Database {
             lock: Mutex::default(),
             points_written: AtomicU64::new(0),
             points_deleted: AtomicU64::new(0),
+            pinned: Mutex::default(),
         };
         database.put_all_into_service(spaces);
         if database.state() == State::Ready {

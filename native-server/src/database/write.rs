@@ -93,7 +93,7 @@ impl Database {
     }
 
     /// Prepares a write and queues it; the caller holds the collection's turn.
-    fn submit(
+    pub(super) fn submit(
         &self,
         collection: &Arc<OpenCollection>,
         durability: Option<Durability>,
@@ -137,7 +137,7 @@ impl Database {
     }
 
     /// Waits until everything prepared so far is visible or given up; the caller holds the collection's turn.
-    fn finish_writes(&self, collection: &OpenCollection) -> Result<()> {
+    pub(super) fn finish_writes(&self, collection: &OpenCollection) -> Result<()> {
         let check = || self.check_writable().and_then(|()| collection.check());
         self.wait_until(collection, None, || {
             check().is_err() || collection.read(|engine| !engine.writes_are_pending())
@@ -147,7 +147,7 @@ impl Database {
 
     /// Waits while the memtable or the log is fuller than it may be, and sees to it that they do not stay so: what is
     /// sealed when it is full may be less than what is too much.
-    fn wait_for_room(&self, collection: &OpenCollection) -> Result<()> {
+    pub(super) fn wait_for_room(&self, collection: &OpenCollection) -> Result<()> {
         self.check_writable()?;
         let (limit, log_limit) = (self.options.memtable_limit, self.options.log_limit.saturating_mul(2));
         let has_room = || {

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::name_from;
 use super::latency::Latencies;
+use super::pull::Streams;
 use super::status::status;
 use super::work::{Workers, block};
 use crate::auth::{Caller, Keyring};
@@ -29,6 +30,7 @@ pub(super) struct Handlers {
     pub(super) workers: Workers,
     pub(super) latencies: Arc<Latencies>,
     pub(super) watchers: Arc<Semaphore>,
+    pub(super) streams: Streams,
     pub(super) started: Instant,
     /// Turns true when the server is going to stop.
     pub(super) stopping: watch::Receiver<bool>,
@@ -73,6 +75,7 @@ impl Handlers {
             workers: Workers::new(),
             latencies: Arc::default(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            streams: Streams::new(),
             started: Instant::now(),
             stopping,
         }

@@ -43,6 +43,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What stands before a gRPC message: whether it is compressed, and its length in four bytes.
 const PREFIX: usize = 5;
 
+/// Stands in the extensions of an answer that lasts as long as its client listens: it is bounded where it is made, and gives
+/// its request's place back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lasting;
+
 /// The bounds of one server.
 #[derive(Debug)]
 pub(super) struct Limits {
@@ -91,6 +96,9 @@ pub(super) async fn bound(State(limits): State<Arc<Limits>>, mut request: Reques
     let place = Place { longest, request: Arc::new(permit), large: None };
     request.extensions_mut().insert(place.clone());
     let response = next.run(request).await;
+    if response.extensions().get::<Lasting>().is_some() {
+        return response;
+    }
     // The answer's bytes take room until the client has read them.
     response.map(|body| {
         Body::new(body.map_err(move |error| {

@@ -22,11 +22,13 @@ mod limits;
 mod metrics;
 mod monitor;
 mod points;
+mod pull;
 mod reopen;
 mod router;
 mod scroll;
 mod search;
 mod status;
+mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

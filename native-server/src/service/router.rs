@@ -39,6 +39,7 @@ use crate::proto;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::collections_server::CollectionsServer;
 use crate::proto::points_server::PointsServer;
+use crate::proto::sync_server::SyncServer;
 use crate::settings::Settings;
 use crate::tenancy;
 
@@ -46,10 +47,11 @@ use crate::tenancy;
 const SMALL_MESSAGE: usize = 64 << 10;
 
 /// The names of our services, for health checks.
-pub(super) const SERVICES: [&str; 3] = [
+pub(super) const SERVICES: [&str; 4] = [
     <CollectionsServer<Handlers> as NamedService>::NAME,
     <PointsServer<Handlers> as NamedService>::NAME,
     <AdminServer<Handlers> as NamedService>::NAME,
+    <SyncServer<Handlers> as NamedService>::NAME,
 ];
 
 /// The two worlds behind one port.
@@ -67,6 +69,7 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .add_service(CollectionsServer::new(handlers.clone()).max_decoding_message_size(longest))
         .add_service(PointsServer::new(handlers.clone()).max_decoding_message_size(longest))
         .add_service(AdminServer::new(handlers.clone()).max_decoding_message_size(longest))
+        .add_service(SyncServer::new(handlers.clone()).max_decoding_message_size(longest))
         .into_axum_router()
         .layer(from_fn_with_state(limits.clone(), limits::admit))
         .merge(unbuilt::rpcs())

@@ -9,10 +9,7 @@ use hyperspace_core::error::Error;
 use super::status::refusal;
 
 /// Services, and those of their rpcs that are not in the contract's files yet.
-const RPCS: [(&str, &[&str]); 2] = [
-    ("Sync", &["Hello", "Pull", "Push", "Reconcile", "Fetch", "GetManifest", "Replicate"]),
-    ("Admin", &["Promote", "RemoveFollower"]),
-];
+const RPCS: [(&str, &[&str]); 2] = [("Sync", &["GetManifest", "Replicate"]), ("Admin", &["Promote", "RemoveFollower"])];
 
 /// Answers `Unsupported` for each of the rpcs.
 pub(super) fn rpcs() -> Router {

@@ -22,6 +22,7 @@ mod scrolls;
 mod searches;
 mod standard;
 mod support;
+mod sync;
 mod tenants;
 mod tokens;
 mod web;

@@ -5,6 +5,7 @@ mod generations;
 pub(crate) mod host;
 mod indexing;
 mod jobs;
+mod leading;
 mod model;
 mod reconciliation;
 mod replication;

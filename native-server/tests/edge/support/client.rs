@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyperspace_server::proto::admin_client::AdminClient;
 use hyperspace_server::proto::collections_client::CollectionsClient;
 use hyperspace_server::proto::points_client::PointsClient;
+use hyperspace_server::proto::sync_client::SyncClient;
 use hyperspace_server::proto::vectors::Rows;
 use hyperspace_server::proto::{
     Collection, CollectionConfig, CollectionStats, CountRequest, CreateCollectionRequest, CreateKeyRequest,
@@ -89,6 +90,10 @@ impl Client {
 
     pub(crate) fn admin(&self) -> AdminClient<Service> {
         AdminClient::new(self.service())
+    }
+
+    pub(crate) fn sync(&self) -> SyncClient<Service> {
+        SyncClient::new(self.service())
     }
 
     pub(crate) async fn create(&self, name: &str, dimension: u64, metric: Metric) -> Collection {

@@ -1,9 +1,11 @@
 //! Every rpc there is, by the descriptors that clients are generated from.
 
+use hyperspace_core::sync::{Chain, Cursor, Hello, encode_all};
 use hyperspace_server::proto::{
-    ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest, DeleteCollectionRequest,
-    GetCollectionRequest, GetRequest, ListCollectionsRequest, ListKeysRequest, Metric, MonitorRequest, RebuildRequest,
-    RevokeKeyRequest, Scope, SearchBatchRequest, SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest,
+    ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest, DeleteCollectionRequest, FetchRequest,
+    GetCollectionRequest, GetRequest, HelloRequest, ListCollectionsRequest, ListKeysRequest, Metric, MonitorRequest,
+    PullRequest, PushRequest, RebuildRequest, ReconcileRequest, RevokeKeyRequest, Scope, SearchBatchRequest,
+    SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest, Wanted,
 };
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -23,8 +25,8 @@ pub(crate) fn rpcs() -> Vec<String> {
     paths
 }
 
-/// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes. The
-/// last one makes the first key.
+/// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes. Of the
+/// rpcs of `Sync` all but `Hello` name a space that no server has. The last one makes the first key.
 pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let c = || "c".to_owned();
     let (create, get) =
@@ -34,6 +36,7 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let set =
         SetMetadataRequest { collection: c(), ids: vec![number(1)], metadata: vec!["{}".into()], ..Default::default() };
     let token = CreateTokenRequest { scopes: vec![Scope::Read.into()], ..Default::default() };
+    let wanted = Wanted { space: NO_SPACE, ..Default::default() };
     let all = [
         ("Collections/Create", CreateCollectionRequest { config: create }.encode_to_vec()),
         ("Collections/Get", GetCollectionRequest { name: c() }.encode_to_vec()),
@@ -53,12 +56,27 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Admin/Vacuum", VacuumRequest { collection: c() }.encode_to_vec()),
         ("Admin/Rebuild", RebuildRequest { collection: c() }.encode_to_vec()),
         ("Admin/Usage", UsageRequest {}.encode_to_vec()),
+        ("Sync/Hello", HelloRequest { collection: c(), hello: greeting(), config: None }.encode_to_vec()),
+        ("Sync/Pull", PullRequest { spaces: vec![wanted], ..Default::default() }.encode_to_vec()),
+        ("Sync/Push", PushRequest { space: NO_SPACE, offers: vec![0; 4], ..Default::default() }.encode_to_vec()),
+        ("Sync/Fetch", FetchRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
+        ("Sync/Reconcile", ReconcileRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
         ("Admin/ListKeys", ListKeysRequest {}.encode_to_vec()),
         ("Admin/RevokeKey", RevokeKeyRequest { id: "0".repeat(16) }.encode_to_vec()),
         ("Admin/CreateToken", token.encode_to_vec()),
         ("Admin/CreateKey", admin_key().encode_to_vec()),
     ];
     all.into_iter().map(|(rpc, message)| (format!("/hyperspace.v1.{rpc}"), message)).collect()
+}
+
+/// The number of no space.
+const NO_SPACE: u64 = 7;
+
+/// The greeting of a replica that knows nothing.
+fn greeting() -> Vec<u8> {
+    let hello =
+        Hello { writer: 1, next_cseq: 1, acked: Chain::default(), cursor: Cursor::default(), is_resyncing: false };
+    encode_all(&hello)
 }
 
 #[test]
