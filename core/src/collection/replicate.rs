@@ -177,7 +177,7 @@ impl Collection {
     /// The newest writes behind a leader's number, in the order of their numbers: as many as have about `most_bytes`
     /// together, one at least; and whether these are all.
     ///
-    /// Looks at every number of the segments that have one behind it, and keeps [`WINDOW`] of them at a time.
+    /// Looks at every number of the segments that have one behind it, and keeps some thousands of them at a time.
     pub fn behind(&self, mut after: u64, most_bytes: usize) -> (Vec<Rec>, bool) {
         let (mut recs, mut bytes) = (Vec::new(), 0);
         loop {
