@@ -2,16 +2,16 @@
 
 use std::process::Stdio;
 
-use hyperspace_core::error::ErrorKind::{InvalidArgument, PermissionDenied, Unauthenticated};
+use hyperspace_core::error::ErrorKind::{InvalidArgument, NotFound, PermissionDenied, Unauthenticated};
 use hyperspace_server::proto::{
-    CreateKeyRequest, ListCollectionsRequest, ListKeysRequest, Metric, MonitorRequest, RevokeKeyRequest, Scope,
-    SnapshotRequest, VacuumRequest,
+    CollectionConfig, CreateKeyRequest, FetchRequest, HelloRequest, ListCollectionsRequest, ListKeysRequest, Metric,
+    MonitorRequest, RevokeKeyRequest, Scope, SnapshotRequest, VacuumRequest,
 };
 use tokio::time::timeout;
 use tonic::Code;
 
 use crate::support::client::{Client, admin_key, batch, key_of, nearest, number, numbers};
-use crate::support::contract::cases;
+use crate::support::contract::{cases, greeting};
 use crate::support::frames::{announced, call, framed, request as frame, send, unfinished};
 use crate::support::http1::{exchange, request};
 use crate::support::program::{CLI, Program, SERVER, command, run, text};
@@ -20,17 +20,7 @@ use crate::support::server::Running;
 use crate::support::{PATIENCE, everything_below, until};
 
 /// What the contract names and nobody built yet.
-const UNBUILT: [&str; 9] = [
-    "Sync/Hello",
-    "Sync/Pull",
-    "Sync/Push",
-    "Sync/Reconcile",
-    "Sync/Fetch",
-    "Sync/GetManifest",
-    "Sync/Replicate",
-    "Admin/Promote",
-    "Admin/RemoveFollower",
-];
+const UNBUILT: [&str; 4] = ["Sync/GetManifest", "Sync/Replicate", "Admin/Promote", "Admin/RemoveFollower"];
 
 /// Every rpc there is or will be.
 fn everything() -> Vec<(String, Vec<u8>)> {
@@ -177,8 +167,10 @@ async fn a_key_for_some_collections_is_for_no_other_one_there_or_not() {
         all.create(name, 2, Metric::L2).await;
         all.upsert(batch(name, numbers(0..2), &[0.5; 4])).await;
     }
-    let limited =
-        CreateKeyRequest { collections: vec!["c".into(), "d".into()], ..key_of("ada", &[Scope::Read, Scope::Write]) };
+    let limited = CreateKeyRequest {
+        collections: vec!["c".into(), "d".into()],
+        ..key_of("ada", &[Scope::Read, Scope::Write, Scope::Sync])
+    };
     let (key, shown) = admin.create_key(limited).await;
     assert_eq!(key.collections, ["c", "d"]);
     let ada = server.client().await.key(&shown);
@@ -213,6 +205,37 @@ async fn a_key_for_some_collections_is_for_no_other_one_there_or_not() {
     ada.admin().vacuum(VacuumRequest::default()).await.unwrap();
     let pending: Vec<_> = all.stats().await.collections.into_iter().map(|c| (c.name, c.pending)).collect();
     assert!(pending.contains(&("a".into(), 2)) && pending.contains(&("b".into(), 2)), "{pending:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_makes_collections_only_with_write_and_meets_only_those_of_its_key() {
+    let (server, admin, _) = server().await;
+    let all = admin.user("ada");
+    all.create("a", 2, Metric::L2).await;
+    let (_, whole) = admin.create_key(key_of("ada", &[Scope::Sync])).await;
+    let (_, limited) = admin
+        .create_key(CreateKeyRequest { collections: vec!["c".into()], ..key_of("ada", &[Scope::Sync, Scope::Write]) })
+        .await;
+    let (whole, limited) = (server.client().await.key(&whole), server.client().await.key(&limited));
+    let hello = |name: &str| HelloRequest {
+        collection: name.into(),
+        config: Some(CollectionConfig {
+            name: name.into(),
+            dimension: 2,
+            metric: Metric::L2.into(),
+            ..Default::default()
+        }),
+        hello: greeting(),
+    };
+    let space = whole.sync().hello(hello("a")).await.unwrap().into_inner().space;
+    refused("a new collection", whole.sync().hello(hello("c")).await, PermissionDenied, "`write`");
+    limited.sync().hello(hello("c")).await.unwrap();
+    whole.sync().hello(hello("c")).await.unwrap();
+    refused("another collection", limited.sync().hello(hello("a")).await, PermissionDenied, "`a`");
+    let fetch = FetchRequest { space, epoch: 1, keys: Vec::new() };
+    whole.sync().fetch(fetch.clone()).await.unwrap();
+    refused("another space", limited.sync().fetch(fetch).await, NotFound, "space");
     server.stop().await;
 }
 
@@ -279,7 +302,7 @@ async fn keys_outlive_a_kill_and_their_secrets_are_nowhere() {
     let server = start();
     let nobody = server.client().await;
     let (first, key) = nobody.create_key(CreateKeyRequest { name: "first".into(), ..admin_key() }).await;
-    let (_, adas) = nobody.key(&key).create_key(key_of("ada", &[Scope::Read, Scope::Write])).await;
+    let (_, adas) = nobody.key(&key).create_key(key_of("ada", &[Scope::Read, Scope::Write, Scope::Sync])).await;
     nobody.key(&adas).create("c", 1, Metric::L2).await;
     refused("nobody", nobody.collections().list(ListCollectionsRequest {}).await, Unauthenticated, "needs a key");
     let wrong = format!("{}{}", &adas[..24], &key[24..]);

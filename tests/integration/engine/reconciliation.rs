@@ -90,7 +90,7 @@ fn negentropys(here: &[Item], there: &[Item]) -> Found {
             None => break,
         }
     }
-    let set = |ids: Vec<Id>| ids.into_iter().map(|id| id.to_bytes()).collect();
+    let set = |ids: Vec<Id>| ids.into_iter().map(Id::to_bytes).collect();
     Found { here: set(have), there: set(need), rounds, bytes: cost }
 }
 
@@ -120,12 +120,12 @@ fn range_reconciliation_finds_what_negentropy_finds_and_what_is_different() {
             }
         }
         let sets = [&here, &there].map(|items| items.iter().map(bytes).collect::<BTreeSet<_>>());
-        let (only_here, only_there) = (&sets[0] - &sets[1], &sets[1] - &sets[0]);
+        let (here_alone, away_alone) = (&sets[0] - &sets[1], &sets[1] - &sets[0]);
         let (ours, theirs) = (ours(&here, &there), negentropys(&here, &there));
         for (name, found) in [("ours", &ours), ("negentropy", &theirs)] {
-            assert!(found.here == only_here && found.there == only_there, "seed {seed}: {name} finds something else");
+            assert!(found.here == here_alone && found.there == away_alone, "seed {seed}: {name} finds something else");
         }
-        differences += only_here.len() + only_there.len();
+        differences += here_alone.len() + away_alone.len();
         rounds = rounds.max(ours.rounds);
     }
     println!("{cases} pairs of sets, {differences} differences, {rounds} rounds at most");

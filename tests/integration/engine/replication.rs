@@ -120,7 +120,7 @@ impl Node {
         let mut pushed = None;
         self.host.change(|engine, _, _| {
             for offer in offers {
-                offer.body.iter().try_for_each(|body| engine.check_body(&offer.id, body))?;
+                offer.body.iter().try_for_each(|body| engine.config().check_body(&offer.id, body))?;
             }
             let State::Leader(leader) = engine.sync() else { panic!("a leader") };
             let (answer, change) = leader.push(engine, writer, offers, now_ms);

@@ -73,7 +73,7 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
 const NO_SPACE: u64 = 7;
 
 /// The greeting of a replica that knows nothing.
-fn greeting() -> Vec<u8> {
+pub(crate) fn greeting() -> Vec<u8> {
     let hello =
         Hello { writer: 1, next_cseq: 1, acked: Chain::default(), cursor: Cursor::default(), is_resyncing: false };
     encode_all(&hello)

@@ -132,7 +132,7 @@ async fn frames_with_altered_bits_are_answered_or_refused() {
     let (server, peer) = server().await;
     let own = ItemSet::new(peer.engine.items()[10..].to_vec());
     let full = ItemSet::new(peer.engine.items());
-    let (mut initiator, first) = Initiator::start(&own, 64 << 10);
+    let (mut initiator, first) = Initiator::start(own, 64 << 10);
     let second = initiator.receive(&respond(&full, &first, 64 << 10).unwrap()).unwrap();
     let seq = peer.replica().cursor().seq;
     let ask = async |frame: Vec<u8>| {

@@ -113,7 +113,7 @@ impl Peer {
         let hello = greeting(self.engine.config().name.as_str(), &self.replica().hello(&self.stamper));
         let answer = self.client.sync().hello(hello).await?.into_inner();
         let welcome = welcome_of(&answer);
-        assert!(!self.replica().is_forked(&welcome), "nobody else writes under its name: {welcome:?}");
+        assert!(!self.replica().is_forked(&welcome, &self.stamper), "nobody else writes under its name: {welcome:?}");
         assert!(welcome.rewind.is_none() && !welcome.must_resync, "a server that stays has no terms: {welcome:?}");
         assert_eq!(answer.space, self.space);
         self.epoch = welcome.head.epoch;
@@ -214,7 +214,7 @@ impl Peer {
     pub(super) async fn reconcile(&mut self) -> Result<(), Status> {
         self.reconciliations += 1;
         let own = ItemSet::new(self.engine.items());
-        let (mut initiator, mut frame) = Initiator::start(&own, 4 << 10);
+        let (mut initiator, mut frame) = Initiator::start(own, 4 << 10);
         let (epoch, seq) = (self.epoch, self.replica().cursor().seq);
         loop {
             let request = ReconcileRequest { space: self.space, epoch, seq, frame };
