@@ -10,11 +10,12 @@ use std::sync::Arc;
 use hyperspace_core::archive::ArchiveWriter;
 use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Urgency, Vectors as Components};
 use hyperspace_core::hnsw::GraphParts;
-use hyperspace_core::log::{RequestId, Stamper};
+use hyperspace_core::log::{RequestId, Stamper, body};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
 use hyperspace_core::segment::{LiveBitmap, Segment};
-use hyperspace_core::types::{Offset, PointId};
+use hyperspace_core::sync::{Offer, SpaceKey, State};
+use hyperspace_core::types::{Offset, PointId, Stamp};
 use hyperspace_server::proto::vectors::Rows;
 use hyperspace_server::proto::{self, Vectors};
 use hyperspace_server::service::fuzzing;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Seed> {
             add("record", &format!("{name}-{what}"), record);
         });
     }
+    add("record", "change", change());
     for (name, len, dead) in [("whole", 5_000, 0..0), ("mixed", 9_000, 4_000..4_100), ("dead", 4_100, 0..4_100)] {
         let mut bitmap = LiveBitmap::all_live(len);
         for offset in dead {
@@ -285,6 +287,24 @@ fn graph(parts: GraphParts<'_>) -> Vec<u8> {
         out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     }
     out
+}
+
+/// The record of a leader that has answered two offers.
+fn change() -> Vec<u8> {
+    let config = CollectionConfig::new("seed", 2, Metric::L2).unwrap();
+    let mut collection = Collection::create_leading(config, SpaceKey([7; 32])).unwrap();
+    let State::Leader(leader) = collection.sync() else { unreachable!("it was made to lead") };
+    let offer = |cseq, body| Offer {
+        cseq,
+        id: PointId::Int(cseq),
+        stamp: Stamp { hlc: 1, writer: 2, cseq },
+        is_change: false,
+        reoffered_above: None,
+        body,
+    };
+    let offers = [offer(1, Some(body(1.0, &[0.5, 0.25], &[1, 0, b'k', 2]))), offer(2, None)];
+    let (_, change) = leader.push(&collection, 2, &offers, 1);
+    collection.prepare_change(&change).unwrap().record().to_vec()
 }
 
 /// The committed seeds against these; writes them when it is asked to.

@@ -62,7 +62,7 @@ fn read(bytes: &[u8]) -> Option<Contents> {
 fn assert_writable(config: &CollectionConfig, points: &Points) {
     let mut collection = Collection::create(config.clone()).expect("it can be made anew");
     let mut stamper = Stamper::new(7, 0, 0);
-    stamper.reserve(points.ids.len() as u64);
+    stamper.reserve(points.ids.len() as u64 + 1);
     let prepared = collection.prepare_upsert(&points.as_batch(), &mut stamper, 1_000, None);
     collection.publish(&prepared.expect("what was read can be written")).expect("what was written can be published");
 }
