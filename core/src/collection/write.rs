@@ -360,7 +360,13 @@ impl Collection {
 
     /// The newest stamp under which the collection knows an id, dead or alive.
     pub(super) fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
-        self.memtable.stamp_of(key).or_else(|| Some(self.known_sealed(key)?.stamp))
+        self.memtable.stamp_of(key).or_else(|| {
+            let sealed = self.segments.iter().filter_map(|s| {
+                let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
+                live.max(s.segment.tombstone_of(key).map(|tombstone| tombstone.stamp))
+            });
+            sealed.max()
+        })
     }
 
     /// Kills the live point of an id; says whether there was one.
