@@ -103,6 +103,8 @@ pub trait Local: Rows {
 pub struct Session {
     sizes: Sizes,
     task: Task,
+    /// The leader's term, as it said when it was greeted.
+    epoch: u32,
     repairs: u32,
 }
 
@@ -147,12 +149,17 @@ impl Fetching {
 impl Session {
     /// Begins, with a greeting.
     pub const fn new(sizes: Sizes) -> Self {
-        Self { sizes, task: Task::Greet, repairs: 0 }
+        Self { sizes, task: Task::Greet, epoch: 0, repairs: 0 }
     }
 
     /// Begins anew, after anything that failed.
     pub fn restart(&mut self) {
         self.task = Task::Greet;
+    }
+
+    /// The leader's term, for questions that do not say it themselves; 0 before the first greeting.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether the two were equal when they last compared, and nothing is to be sent.
@@ -195,7 +202,7 @@ impl Session {
                         (Task::Pull, None)
                     }
                 }
-                Task::Pull => ask(Task::Pull, Ask::Pull(replica.cursor())),
+                Task::Pull => ask(Task::Pull, Ask::Pull(Cursor { epoch: self.epoch, seq: replica.cursor().seq })),
                 Task::Take(page) => {
                     let next = page.up_to_date.map_or(Task::Pull, |digest| Task::Compare(page.cursor.seq, digest));
                     let is_news =
@@ -267,7 +274,10 @@ impl Session {
             }
         };
         self.task = match (asked, answer) {
-            (Task::Greet, Answer::Welcome(welcome)) => Task::Heed(welcome),
+            (Task::Greet, Answer::Welcome(welcome)) => {
+                self.epoch = welcome.head.epoch;
+                Task::Heed(welcome)
+            }
             (Task::Settle(welcome, fetching), answer @ Answer::Fetched(..)) => {
                 Task::Settle(welcome, fetched(fetching, answer)?)
             }

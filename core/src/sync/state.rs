@@ -131,6 +131,16 @@ impl State {
 }
 
 impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && match &self.note {
+                Note::Leader(note) => *note == LeaderNote::default(),
+                Note::Replica(note) => *note == ReplicaNote::default(),
+                Note::Follow(_) | Note::Lead(_) => false,
+            }
+    }
+
     /// Appends its bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.note.encode(out);

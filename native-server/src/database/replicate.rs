@@ -107,12 +107,11 @@ impl Database {
         let mut answer = None;
         let ticket = self.submit(collection, Some(Durability::Strict), 0, |engine, stamper| {
             let (pushed, change) = leader_in(engine, epoch)?.push(engine, writer, offers, self.now_ms());
-            let is_new = !pushed.verdicts.is_empty();
             // What is written here later is newer than what was accepted.
             let newest = change.rows.iter().filter_map(stamp_of).max();
             newest.into_iter().for_each(|stamp| stamper.observe(stamp));
             answer = Some(pushed);
-            if is_new { engine.prepare_change(&change).map(Some) } else { Ok(None) }
+            if change.is_empty() { Ok(None) } else { engine.prepare_change(&change).map(Some) }
         })?;
         Ok((answer.expect("what was submitted was judged"), ticket))
     }

@@ -98,6 +98,7 @@ impl Node {
         Ok(match ask {
             Ask::Hello(hello) => Answer::Welcome(self.leader().welcome(&hello)),
             Ask::Pull(cursor) => {
+                assert_eq!(cursor.epoch, self.leader().head().epoch, "a leader answers in its own term only");
                 let (recs, is_all) = engine.behind(cursor.seq, 500);
                 Answer::Page(self.leader().page(cursor.seq, recs, is_all.then(|| engine.digest())))
             }
@@ -124,9 +125,8 @@ impl Node {
             }
             let State::Leader(leader) = engine.sync() else { panic!("a leader") };
             let (answer, change) = leader.push(engine, writer, offers, now_ms);
-            let is_new = !answer.verdicts.is_empty();
             pushed = Some(answer);
-            Ok(is_new.then_some(change))
+            Ok((!change.is_empty()).then_some(change))
         })?;
         Ok(pushed.unwrap())
     }

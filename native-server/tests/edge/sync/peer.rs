@@ -7,8 +7,8 @@ use hyperspace_core::log::{Rec, Stamper};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
 use hyperspace_core::sync::{
-    Chain, Change, Cursor, Digest, Hello, Initiator, ItemSet, Note, Offer, Page, Pushed, Replica, ReplicaNote,
-    RowChange, Rows as _, SpaceKey, State, Welcome, decode_all, encode_all,
+    Answer, Ask, Chain, Change, Cursor, Digest, Hello, Note, Offer, Page, Pushed, Replica, ReplicaNote, RowChange,
+    Rows as _, Session, Sizes, SpaceKey, State, Step, Welcome, decode_all, encode_all,
 };
 use hyperspace_core::types::{IdKey, PointId, Stamp};
 use hyperspace_server::proto::{
@@ -198,42 +198,63 @@ impl Peer {
         self.apply(&Change { rows, note: Note::Replica(ReplicaNote::default()) });
     }
 
-    /// Everything that a session does: greets, pulls, pushes, pulls what others did meanwhile, and repairs what differs.
+    /// Everything that a session does, until it has nothing more to say.
     pub(super) async fn sync(&mut self) -> Result<(), Status> {
-        self.greet().await?;
-        self.pull().await?;
-        while self.push_some().await? {}
-        let theirs = self.pull().await?;
-        if theirs != self.engine.digest() {
-            self.reconcile().await?;
-        }
-        Ok(())
-    }
-
-    /// Finds out what differs at the number where this replica stands, and repairs it.
-    pub(super) async fn reconcile(&mut self) -> Result<(), Status> {
-        self.reconciliations += 1;
-        let own = ItemSet::new(self.engine.items());
-        let (mut initiator, mut frame) = Initiator::start(own, 4 << 10);
-        let (epoch, seq) = (self.epoch, self.replica().cursor().seq);
+        let mut session = Session::new(Sizes { push: self.chunk, frame: 4 << 10, fetch: 4_096 });
+        let mut was_reconciling = false;
         loop {
-            let request = ReconcileRequest { space: self.space, epoch, seq, frame };
-            let answer = self.client.sync().reconcile(request).await?.into_inner();
-            match initiator.receive(&answer.frame).unwrap() {
-                Some(next) => frame = next,
-                None => break,
+            let mut stamper = self.stamper.clone();
+            let step = session.next(&self.engine, &mut stamper, self.now_ms).unwrap();
+            self.stamper = stamper;
+            match step {
+                Step::Store(change) => self.apply(&change),
+                Step::Wait => return Ok(()),
+                Step::Rename => panic!("nobody else writes under its name"),
+                Step::Ask(question) => {
+                    let is_reconciling = matches!(question, Ask::Reconcile(..));
+                    self.reconciliations += usize::from(is_reconciling && !was_reconciling);
+                    was_reconciling = is_reconciling;
+                    session.receive(self.ask(question).await?).unwrap();
+                }
             }
         }
-        let found = initiator.finish();
-        let here: Vec<IdKey> = found.here.iter().map(|item| item.key).collect();
-        let there = found.there.iter().map(|(_, key)| *key);
-        let keys: Vec<IdKey> = here.iter().copied().chain(there).collect();
-        let (recs, _) = self.fetch(&keys).await?;
-        let mut stamper = self.stamper.clone();
-        let change = self.replica().repair(&self.engine, &here, recs, &mut stamper, self.now_ms).unwrap();
-        self.stamper = stamper;
-        self.apply(&change);
-        Ok(())
+    }
+
+    /// Carries a question to the server.
+    async fn ask(&mut self, question: Ask) -> Result<Answer, Status> {
+        let (mut rpcs, space, epoch) = (self.client.sync(), self.space, self.epoch);
+        Ok(match question {
+            Ask::Hello(hello) => {
+                let answer = rpcs.hello(greeting(self.engine.config().name.as_str(), &hello)).await?.into_inner();
+                let welcome = welcome_of(&answer);
+                self.epoch = welcome.head.epoch;
+                Answer::Welcome(welcome)
+            }
+            Ask::Pull(Cursor { epoch, seq: after }) => {
+                let request = PullRequest {
+                    spaces: vec![Wanted { space, epoch, after }],
+                    max_bytes: 300,
+                    ..PullRequest::default()
+                };
+                let page =
+                    rpcs.pull(request).await?.into_inner().message().await?.expect("a pull has one page at least");
+                Answer::Page(decode_all(&page.page, "a page").unwrap())
+            }
+            Ask::Fetch(keys) => {
+                let request = FetchRequest { space, epoch, keys: keys.iter().flat_map(|key| key.0).collect() };
+                let answer = rpcs.fetch(request).await?.into_inner();
+                let recs = decode_all(&answer.recs, "recs").unwrap();
+                Answer::Fetched(recs, answer.answered as usize, answer.head)
+            }
+            Ask::Push(offers) => {
+                let answer = rpcs.push(self.pushing(&offers)).await?.into_inner();
+                Answer::Pushed(decode_all(&answer.pushed, "an answer").unwrap())
+            }
+            Ask::Reconcile(seq, frame) => {
+                let request = ReconcileRequest { space, epoch, seq, frame };
+                Answer::Reconciled(rpcs.reconcile(request).await?.into_inner().frame)
+            }
+        })
     }
 
     /// The live points.
