@@ -198,8 +198,17 @@ impl Peer {
         self.apply(&Change { rows, note: Note::Replica(ReplicaNote::default()) });
     }
 
-    /// Everything that a session does, until it has nothing more to say.
+    /// A session, and what a stream would bring it then: its own writes, and what others did meanwhile.
     pub(super) async fn sync(&mut self) -> Result<(), Status> {
+        self.converse().await?;
+        if self.pull().await? != self.engine.digest() {
+            self.converse().await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that a session does, until it has nothing more to say.
+    async fn converse(&mut self) -> Result<(), Status> {
         let mut session = Session::new(Sizes { push: self.chunk, frame: 4 << 10, fetch: 4_096 });
         let mut was_reconciling = false;
         loop {
