@@ -252,8 +252,8 @@ impl Peer {
             Ask::Fetch(keys) => {
                 let request = FetchRequest { space, epoch, keys: keys.iter().flat_map(|key| key.0).collect() };
                 let answer = rpcs.fetch(request).await?.into_inner();
-                let recs = decode_all(&answer.recs, "recs").unwrap();
-                Answer::Fetched(recs, answer.answered as usize, answer.head)
+                let found = decode_all(&answer.recs, "recs").unwrap();
+                Answer::Fetched(found, answer.answered as usize, answer.head)
             }
             Ask::Push(offers) => {
                 let answer = rpcs.push(self.pushing(&offers)).await?.into_inner();
