@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Shown};
 use crate::log::{BodyParts, Rec, body, encode_change};
 use crate::metadata::Metadata;
 use crate::metric::validate_stored;
-use crate::segment::{Block, Row, Tombstone};
+use crate::segment::{Block, Row, Segment, Tombstone};
 use crate::sort::sort_by_key;
 use crate::sync::{Change, Digest, Item, Known, Local, Note, Replica, RowChange, Rows, SpaceKey, State};
 use crate::types::{IdKey, Offset, PointId, Stamp};
@@ -119,12 +119,9 @@ impl Collection {
     /// Computes all digests, with a key that was unknown until now.
     fn count_anew(&mut self) {
         let Some(space) = self.sync.key() else { return };
-        for LiveSegment { segment, live, digest } in &mut self.segments {
-            let (keys, offsets) = segment.keys();
-            let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
-            let items: Vec<Item> =
-                live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))).collect();
-            *digest = items.iter().collect();
+        for sealed in &mut self.segments {
+            let items: Vec<Item> = sealed_items(space, sealed).collect();
+            sealed.digest = items.iter().collect();
         }
         self.digest = self.recount();
     }
@@ -164,11 +161,8 @@ impl Collection {
     /// What the segments know of an id: the newest of its live point and its tombstones.
     pub(super) fn known_sealed(&self, key: &IdKey) -> Option<Known> {
         let sealed = self.segments.iter().flat_map(|s| {
-            let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|offset| Known {
-                id: s.segment.point_id(offset),
-                stamp: s.segment.stamp(offset),
-                seq: s.segment.seq(offset),
-            });
+            let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset));
+            let live = live.map(|offset| known_at(&s.segment, offset));
             live.into_iter().chain(s.segment.tombstone_of(key).map(known_of))
         });
         sealed.max_by_key(|known| known.stamp)
@@ -312,15 +306,27 @@ impl Snapshot {
 /// The items of live points; `view` knows how blocks are laid out.
 fn items_of(space: &SpaceKey, view: &Snapshot, segments: &[LiveSegment], blocks: &[Block]) -> Vec<Item> {
     let mut items = Vec::with_capacity(view.len());
-    for LiveSegment { segment, live, .. } in segments {
-        let (keys, offsets) = segment.keys();
-        let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
-        items.extend(live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset))));
-    }
+    segments.iter().for_each(|sealed| items.extend(sealed_items(space, sealed)));
     for block in blocks {
         items.extend(block.live().map(|at| view.fresh_item_at(space, block, at)));
     }
     items
+}
+
+/// The items of the live points of a segment.
+fn sealed_items<'a>(space: &'a SpaceKey, sealed: &'a LiveSegment) -> impl Iterator<Item = Item> + 'a {
+    let LiveSegment { segment, live, .. } = sealed;
+    let (keys, offsets) = segment.keys();
+    let live = keys.iter().zip(offsets).filter(|(_, offset)| live.is_live(Offset(**offset)));
+    live.map(|(key, &offset)| segment.digest_item(space, *key, Offset(offset)))
+}
+
+fn known_at(segment: &Segment, offset: Offset) -> Known {
+    Known { id: segment.point_id(offset), stamp: segment.stamp(offset), seq: segment.seq(offset) }
+}
+
+fn known_row(row: &Row) -> Known {
+    Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq }
 }
 
 fn known_of(tombstone: Tombstone) -> Known {
@@ -356,7 +362,7 @@ impl Rows for Collection {
     fn known(&self, key: &IdKey) -> Option<Known> {
         if let Some((block, at)) = self.memtable.find(key) {
             let row = self.memtable.blocks()[block].row(at);
-            return Some(Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq });
+            return Some(known_row(row));
         }
         self.memtable.tombstone(key).cloned().map(known_of).or_else(|| self.known_sealed(key))
     }
@@ -365,17 +371,13 @@ impl Rows for Collection {
         let mut all = Vec::new();
         for LiveSegment { segment, live, .. } in &self.segments {
             let fitting = live.iter().filter(|&offset| fits(segment.stamp(offset)));
-            all.extend(fitting.map(|offset| Known {
-                id: segment.point_id(offset),
-                stamp: segment.stamp(offset),
-                seq: segment.seq(offset),
-            }));
+            all.extend(fitting.map(|offset| known_at(segment, offset)));
             let dead = segment.tombstones().filter(|t| fits(t.stamp) && self.stamp_of(&t.key) == Some(t.stamp));
             all.extend(dead.map(known_of));
         }
         for block in self.memtable.blocks() {
             let rows = block.live().map(|at| block.row(at)).filter(|row| fits(row.stamp));
-            all.extend(rows.map(|row| Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq }));
+            all.extend(rows.map(|row| known_row(row)));
         }
         all.extend(self.memtable.tombstones().filter(|t| fits(t.stamp)).cloned().map(known_of));
         all

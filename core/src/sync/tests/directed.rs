@@ -7,7 +7,7 @@ use super::check::run;
 use super::recorded::ops;
 use super::world::{Client, Store, World};
 use crate::log::Stamper;
-use crate::sync::{Change, Leader, Note, Offer, Page, RowChange, SpaceKey, Verdict};
+use crate::sync::{Change, Cursor, Leader, Note, Offer, Page, RowChange, SpaceKey, State, Verdict};
 use crate::types::{PointId, Stamp};
 
 fn world(text: &str) -> World {
@@ -37,6 +37,37 @@ fn a_page_is_one_change_of_its_rows_and_the_cursor_and_no_part_of_it_can_be_read
     for len in 0..bytes.len() {
         assert!(Change::decode(&bytes[..len]).is_err(), "{len} bytes of {} are a change", bytes.len());
     }
+}
+
+/// R3, R12. A replica that was told who is answered leads on: in a later term, from what it has, and answers nobody twice.
+#[test]
+fn a_replica_that_is_promoted_leads_from_what_it_has_and_answers_nobody_twice() {
+    let mut world = World::new(None);
+    for op in ops("join\njoin\nput 0 1\nput 0 2\npush 0 all 1 arrives") {
+        world.run(&op);
+    }
+    let old = world.server.leader();
+    let recs: Vec<_> = world.server.store.0.values().cloned().collect();
+    let page = Page { answered: old.answered_since(0), ..old.page(0, recs, Some(world.server.store.digest())) };
+    let (head, acked) = (old.head(), world.clients[0].replica().acked());
+    let follower = &mut world.clients[1];
+    let change = follower.replica().pull(page);
+    follower.apply(&change);
+    let lead = Change { rows: Vec::new(), note: Note::Lead(Vec::new()) };
+    assert_eq!(follower.state.check(&lead.note), Ok(()));
+    follower.state.apply(&lead.note);
+    let State::Leader(promoted) = follower.state.clone() else { panic!("it was promoted") };
+    assert_eq!(promoted.terms(), [Cursor { epoch: head.epoch + 1, seq: head.seq }]);
+    assert_eq!(promoted.head(), promoted.terms()[0]);
+    let writer = &world.clients[0];
+    let welcome = promoted.welcome(&writer.replica().hello(&writer.stamper));
+    assert_eq!((welcome.acked, welcome.rewind, welcome.must_resync), (acked, Some(head.seq), false));
+    assert!(!writer.replica().is_forked(&welcome, &writer.stamper));
+    let known = world.server.store.0.values().next().unwrap();
+    let (id, stamp, body) = (known.id.clone(), known.stamp, known.body.clone());
+    let again = Offer { cseq: stamp.cseq, id, stamp, is_change: false, reoffered_above: None, body };
+    let (answer, change) = promoted.push(&world.clients[1].store, stamp.writer, &[again], 1_000_000);
+    assert!(answer.verdicts.is_empty() && change.is_empty(), "{answer:?}");
 }
 
 /// R10. Nothing that a clock says makes an error, or keeps a write from the leader.
