@@ -25,7 +25,14 @@ pub struct LocalDisk {
 
 /// Keeps every other process away from a data directory until it is dropped, or the process dies.
 #[derive(Debug)]
-pub struct DirectoryLock(#[expect(dead_code, reason = "the lock goes with the open file")] fs::File);
+pub struct DirectoryLock(fs::File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // A program that this process is just starting has the file open, too, until it runs: to close ours is not enough.
+        let _ = self.0.unlock();
+    }
+}
 
 impl DirectoryLock {
     fn take(file: fs::File, root: &Path) -> Result<Self> {
@@ -211,8 +218,10 @@ mod tests {
         let (disk, lock) = LocalDisk::open(&data).unwrap();
         let refused = LocalDisk::open(&data).unwrap_err();
         assert!(refused.is_retryable() && refused.message().contains("in use by another process"), "{refused}");
+        let inherited = lock.0.try_clone().unwrap();
         drop(lock);
-        assert!(LocalDisk::open(&data).is_ok());
+        assert!(LocalDisk::open(&data).is_ok(), "though a program that is being started has the file open");
+        drop(inherited);
         disk.create(Path::new("a")).unwrap().append(b"1").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&data), mode(&data.join("a"))), (0o700, 0o600));
