@@ -37,6 +37,14 @@ pub(crate) fn of_key(name: &str) -> Result<Tenant> {
     named(name)
 }
 
+/// The tenant of a collection that a leader has.
+///
+/// # Errors
+/// `InvalidArgument` when it is no name.
+pub(crate) fn of_leader(name: &str) -> Result<Tenant> {
+    named(name)
+}
+
 /// The tenant whose name is in the catalog.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 use crate::bytes::checked_counter;
 use crate::error::{Error, Result};
 use crate::segment::{LiveBitmap, Manifest, ManifestSegment, Memtable, Segment};
-use crate::sync::{Digest, Leader, SpaceKey, State};
+use crate::sync::{Digest, Leader, Replica, SpaceKey, State};
 use crate::types::{IdKey, Lsn, SegmentId};
 
 pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K, Tuning};
@@ -78,6 +78,14 @@ impl Collection {
     /// As [`Collection::create`].
     pub fn create_leading(config: CollectionConfig, key: SpaceKey) -> Result<Self> {
         Self::create_with(config, State::Leader(Leader::new(key)))
+    }
+
+    /// Makes an empty collection that follows the one that a leader knows under a number; `writer` writes here.
+    ///
+    /// # Errors
+    /// As [`Collection::create`].
+    pub fn create_following(config: CollectionConfig, space: u64, key: SpaceKey, writer: u64) -> Result<Self> {
+        Self::create_with(config, State::Replica(Replica::new(space, key, writer)))
     }
 
     fn create_with(config: CollectionConfig, sync: State) -> Result<Self> {

@@ -98,14 +98,24 @@ impl Collection {
                 RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp),
             }
         }
+        let key = self.sync.key().copied();
         self.sync.apply(&note);
-        if matches!(note, Note::Follow(_)) {
+        if self.sync.key() != key.as_ref() {
             self.count_anew();
         }
-        if let State::Leader(leader) = &self.sync {
+        let newest = if matches!(note, Note::Lead(_)) { self.newest_number() } else { 0 };
+        if let State::Leader(leader) = &mut self.sync {
+            // What was still to be offered again has numbers behind the beginning of the new term: they are not given twice.
+            leader.note_number(newest);
             self.numbered_through = self.numbered_through.max(leader.head().seq);
         }
         Ok(())
+    }
+
+    fn newest_number(&self) -> u64 {
+        let sealed = self.segments.iter().map(|sealed| sealed.segment.newest_seq());
+        let rows = self.memtable.blocks().iter().flat_map(|block| block.live().map(|at| block.row(at).seq));
+        sealed.chain(rows).chain(self.memtable.tombstones().map(|tombstone| tombstone.seq)).max().unwrap_or(0)
     }
 
     /// Forgets what is known of an id under this stamp.
@@ -116,8 +126,9 @@ impl Collection {
         }
     }
 
-    /// Computes all digests, with a key that was unknown until now.
-    fn count_anew(&mut self) {
+    /// Computes all digests from what is stored, whatever they are said to be: their key was unknown until now, or a row is
+    /// not what was written.
+    pub fn count_anew(&mut self) {
         let Some(space) = self.sync.key() else { return };
         for sealed in &mut self.segments {
             let items: Vec<Item> = sealed_items(space, sealed).collect();

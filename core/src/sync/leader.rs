@@ -11,6 +11,7 @@ use crate::types::{IdKey, Stamp};
 
 use super::digest::{Digest, SpaceKey};
 use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
+use super::replica::Replica;
 use super::state::{Change, Note};
 
 /// A stamp may be so far ahead of the leader's clock (R10).
@@ -84,6 +85,16 @@ impl Leader {
         self.epoch = self.terms.last().map_or(self.epoch, |term| term.epoch).max(self.epoch) + 1;
         self.terms.push(Cursor { epoch: self.epoch, seq: self.head });
         self
+    }
+
+    /// Makes the leader a replica, of whoever leads now; `writer` writes here from now on, another one than before. All rows
+    /// have numbers, so there is nothing to offer until the other one's history turns out to end before them (R12).
+    pub fn demoted(&self, space: u64, writer: u64) -> Change {
+        let mut replica = Replica::new(space, self.key, writer);
+        (replica.cursor, replica.floor) = (self.head(), self.floor);
+        replica.terms.clone_from(&self.terms);
+        replica.answered = self.answered.iter().map(|(&writer, answered)| (writer, answered.chain)).collect();
+        Change { rows: Vec::new(), note: Note::Follow(replica) }
     }
 
     /// Says what a replica has to do, and up to where its writes are answered.

@@ -97,7 +97,7 @@ impl State {
         match (self, note) {
             (Self::Leader(_), Note::Leader(_))
             | (Self::Replica(_), Note::Replica(_) | Note::Lead(_))
-            | (Self::Local, Note::Follow(_)) => Ok(()),
+            | (Self::Local | Self::Leader(_), Note::Follow(_)) => Ok(()),
             _ => Err(Error::corrupted("a change of replication is for another role than the collection has")),
         }
     }
@@ -110,7 +110,7 @@ impl State {
         match (&mut *self, note) {
             (Self::Leader(leader), Note::Leader(note)) => leader.apply(note),
             (Self::Replica(replica), Note::Replica(note)) => replica.apply(note),
-            (Self::Local, Note::Follow(replica)) => *self = Self::Replica(replica.clone()),
+            (Self::Local | Self::Leader(_), Note::Follow(replica)) => *self = Self::Replica(replica.clone()),
             (Self::Replica(replica), Note::Lead(heard)) => *self = Self::Leader(replica.to_leader(heard)),
             _ => unreachable!("a note is checked before it is applied"),
         }

@@ -68,13 +68,27 @@ impl Keyring {
     /// # Errors
     /// `Corrupted` when the file is damaged: without it nobody could be told from anybody else.
     pub(crate) fn open(keeper: Arc<Keeper>, administrator: Option<&str>) -> Result<Self> {
-        let stored = match keeper.database().read_keys()? {
+        let stored = match keeper.database().read_aside(KEYS)? {
             Some(bytes) => Stored::decode(&bytes)
                 .map_err(|error| Error::new(error.kind(), format!("file {KEYS}: {}", error.message())))?,
             None => Stored::default(),
         };
         let administrator = administrator.map(|key| blake3::hash(key.as_bytes()));
         Ok(Self { keeper, administrator, present: ArcSwap::from_pointee(stored), changing: Mutex::default() })
+    }
+
+    /// Takes the keys of another server in the place of its own; nothing are none.
+    ///
+    /// # Errors
+    /// `Corrupted` when the bytes are no keys; what the disk says.
+    pub(crate) fn take(&self, bytes: &[u8]) -> Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if bytes.is_empty() { Stored::default() } else { Stored::decode(bytes)? };
+        if next != **self.present.load() {
+            self.keeper.database().replace_aside(KEYS, &next.encode())?;
+            self.present.store(Arc::new(next));
+        }
+        Ok(())
     }
 
     /// Who calls.
@@ -200,7 +214,7 @@ impl Keyring {
         let mut next = Stored::clone(&present);
         let outcome = change(&mut next)?;
         if next != *present {
-            self.keeper.database().replace_keys(&next.encode())?;
+            self.keeper.database().replace_aside(KEYS, &next.encode())?;
             self.present.store(Arc::new(next));
         }
         Ok(outcome)

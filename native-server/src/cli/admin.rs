@@ -1,4 +1,4 @@
-//! `configure`, `snapshot` and `vacuum`.
+//! `configure`, `snapshot`, `vacuum`, `promote` and `remove-follower`.
 
 use serde_json::json;
 
@@ -59,5 +59,26 @@ pub(crate) async fn vacuum(session: &Session, collection: Option<String>, consol
                 bytes(done.bytes_after)
             )
         },
+    )
+}
+
+/// Makes a follower the leader of what it has.
+pub(crate) async fn promote(session: &Session, console: &mut Console<'_>) -> Outcome<()> {
+    let done = session.patient_admin().promote(proto::PromoteRequest {}).await?.into_inner();
+    console.answer(
+        || json!({ "term": done.term, "promoted": done.promoted }),
+        || {
+            let since = if done.promoted { "now" } else { "already" };
+            format!("{} leads {since}, in term {}", session.server(), done.term)
+        },
+    )
+}
+
+/// Has a leader count a follower no more.
+pub(crate) async fn remove_follower(session: &Session, id: String, console: &mut Console<'_>) -> Outcome<()> {
+    let done = session.admin().remove_follower(proto::RemoveFollowerRequest { id: id.clone() }).await?.into_inner();
+    console.answer(
+        || json!({ "id": id, "removed": done.removed }),
+        || if done.removed { format!("removed follower {id}") } else { format!("there is no follower {id}") },
     )
 }

@@ -16,7 +16,7 @@ use crate::proto;
 #[derive(Parser, Debug)]
 #[command(name = "hyperspace-cli", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 it failed, 2 the command line is wrong or asks for what is not built.\n\
-    Not built yet: the Mission Control dashboard (without a subcommand), promote, remove-follower, usage, bench.")]
+    Not built yet: the Mission Control dashboard (without a subcommand), usage, bench.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -75,10 +75,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Keys,
     },
-    #[command(hide = true, disable_help_flag = true)]
-    Promote(Anything),
-    #[command(hide = true, disable_help_flag = true)]
-    RemoveFollower(Anything),
+    /// Make a follower the leader of what it has.
+    Promote,
+    /// Count a follower no more, until it comes back.
+    RemoveFollower {
+        /// Its number, as `stats` shows it.
+        id: String,
+    },
     #[command(hide = true, disable_help_flag = true)]
     Usage(Anything),
     #[command(hide = true, disable_help_flag = true)]
@@ -501,12 +504,12 @@ mod tests {
 
     #[test]
     fn what_is_not_built_takes_any_arguments_and_stays_out_of_the_help() {
-        for line in ["promote --help", "remove-follower f", "usage", "bench --n 5"] {
+        for line in ["usage --help", "usage", "bench --n 5"] {
             assert!(parse(line).is_ok(), "{line}");
         }
         let help = Arguments::command().render_long_help().to_string();
         let commands = help.split("Options:").next().unwrap();
-        for name in ["promote", "remove-follower", "usage:", "bench"] {
+        for name in ["usage:", "bench"] {
             assert!(!commands.contains(&format!("  {name}")), "the help promises {name}");
         }
         assert!(help.contains("Not built yet"));

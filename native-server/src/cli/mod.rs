@@ -93,8 +93,8 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
         Command::Snapshot => admin::snapshot(&Session::open(connection).await?, console).await,
         Command::Vacuum { collection } => admin::vacuum(&Session::open(connection).await?, collection, console).await,
         Command::Keys { command } => keys::keys(&Session::open(connection).await?, command, console).await,
-        Command::Promote(_) => not_built("promote"),
-        Command::RemoveFollower(_) => not_built("remove-follower"),
+        Command::Promote => admin::promote(&Session::open(connection).await?, console).await,
+        Command::RemoveFollower { id } => admin::remove_follower(&Session::open(connection).await?, id, console).await,
         Command::Usage(_) => not_built("usage"),
         Command::Bench(_) => not_built("bench"),
     }

@@ -40,12 +40,14 @@ pub struct OpenCollection {
     changes: Mutex<u64>,
     /// The same for those who do not block.
     told: watch::Sender<()>,
+    /// And for those who watch all collections.
+    told_of_any: watch::Sender<()>,
     searches: AtomicU64,
     distances: AtomicU64,
 }
 
 impl OpenCollection {
-    pub(super) fn new(space: SpaceId, tenant: Tenant, engine: Collection) -> Arc<Self> {
+    pub(super) fn new(space: SpaceId, tenant: Tenant, engine: Collection, told_of_any: watch::Sender<()>) -> Arc<Self> {
         Arc::new(Self {
             space,
             tenant,
@@ -61,6 +63,7 @@ impl OpenCollection {
             changed: Condvar::new(),
             changes: Mutex::new(0),
             told: watch::Sender::new(()),
+            told_of_any,
             searches: AtomicU64::new(0),
             distances: AtomicU64::new(0),
         })
@@ -118,6 +121,7 @@ impl OpenCollection {
                 searches: self.searches.load(Ordering::Relaxed),
                 distances: self.distances.load(Ordering::Relaxed),
                 sequence: view.through().0,
+                digest: engine.digest(),
             }
         })
     }
@@ -193,6 +197,7 @@ impl OpenCollection {
         *self.changes() += 1;
         self.changed.notify_all();
         self.told.send_replace(());
+        self.told_of_any.send_replace(());
     }
 
     /// Tells whenever something was published or installed, the collection went, or its database did.

@@ -1,7 +1,7 @@
 //! Collections come, change and go. Each is durable before it is answered.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use hyperspace_core::collection::{Collection, CollectionConfig, Tuning};
 use hyperspace_core::error::{Error, Result};
@@ -21,22 +21,34 @@ impl Database {
     /// # Errors
     /// `AlreadyExists` when the name is taken; `InvalidArgument` when a setting is out of range.
     pub fn create(&self, tenant: &Tenant, config: CollectionConfig) -> Result<Arc<OpenCollection>> {
-        let mut engine = Collection::create_leading(config, self.new_key())?;
+        let engine = Collection::create_leading(config, self.new_key())?;
+        let managing = held(&self.managing);
+        let space = self.unused_space();
+        self.put_new(&managing, tenant, space, engine)
+    }
+
+    /// Stores an empty collection and puts it into service; the caller holds `managing`.
+    pub(super) fn put_new(
+        &self,
+        _managing: &MutexGuard<'_, ()>,
+        tenant: &Tenant,
+        space: SpaceId,
+        mut engine: Collection,
+    ) -> Result<Arc<OpenCollection>> {
         engine.set_policy(self.options.policy);
         let name = engine.config().name.as_str().to_owned();
-        let _managing = held(&self.managing);
         let _layout = self.change_files()?;
         if read(&self.spaces).contains_key(&(tenant.clone(), name.clone())) {
             return Err(Error::already_exists(format!("collection `{name}` exists")));
         }
-        let space = self.unused_space();
         let owned = Owned { tenant: tenant.name().to_owned(), name: name.clone() };
         // What fails between the two is swept when the database is opened again.
         self.store_new(space, &engine.manifest().encode())?;
         self.change_catalog(|catalog| drop(catalog.spaces.insert(space, owned)))?;
-        let collection = OpenCollection::new(space, tenant.clone(), engine);
+        let collection = OpenCollection::new(space, tenant.clone(), engine, self.told.clone());
         write(&self.numbered).insert(space, Arc::clone(&collection));
         write(&self.spaces).insert((tenant.clone(), name), Entry::Open(Arc::clone(&collection)));
+        self.tell_of_catalog();
         Ok(collection)
     }
 
@@ -58,6 +70,7 @@ impl Database {
         self.change_catalog(|catalog| drop(catalog.spaces.remove(&space)))?;
         write(&self.spaces).remove(&key);
         write(&self.numbered).remove(&space);
+        self.tell_of_catalog();
         let _flipping = match &entry {
             Entry::Open(collection) => {
                 collection.mark_dropped();
@@ -83,7 +96,9 @@ impl Database {
         collection.check()?;
         let manifest = collection.read(|engine| engine.manifest_tuned(tuning))?;
         self.replace_manifest(collection.space(), &manifest.encode())?;
-        collection.write(|engine| engine.tune(tuning))
+        collection.write(|engine| engine.tune(tuning))?;
+        self.tell_of_catalog();
+        Ok(())
     }
 
     /// Puts a manifest in the place of another; the caller holds the collection's `flipping`.

@@ -8,13 +8,14 @@
 //! when manifests that cover its records are durable; what cannot be known after a failure (a sync, the rename of a
 //! manifest) makes the database read-only until it is opened again, which [`Keeper`] does while the process lives.
 
+mod aside;
 pub mod check;
 mod collection;
 mod commit;
 mod environment;
+mod follow;
 mod jobs;
 mod keeper;
-mod keys;
 mod manage;
 mod options;
 mod recover;
@@ -32,7 +33,7 @@ use std::time::Instant;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::types::{SpaceId, Tenant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::disk::{DirectoryLock, Disk, LocalDisk};
 use crate::store::catalog::Catalog;
@@ -42,6 +43,7 @@ use crate::store::log::Log;
 pub use collection::OpenCollection;
 pub use commit::Ticket;
 pub use environment::{Environment, Workers};
+pub use follow::Stepped;
 pub use hyperspace_core::collection::Tuning;
 pub use keeper::Keeper;
 pub use options::{
@@ -89,6 +91,10 @@ pub struct Database {
     points_deleted: AtomicU64,
     /// Live points of a moment that replicas reconcile with, oldest first.
     pinned: Mutex<Vec<Pinned>>,
+    /// Tells whenever a collection changes.
+    told: watch::Sender<()>,
+    /// Tells whenever collections come, go or are tuned, or a file beside them is replaced.
+    catalogued: watch::Sender<()>,
 }
 
 /// A collection in the catalog.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyperspace_core::collection::{Applied, SealPolicy};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::port::Durability;
+use hyperspace_core::sync::Digest;
 use hyperspace_core::types::PointId;
 
 /// How a database behaves.
@@ -178,4 +179,6 @@ pub struct CollectionStats {
     pub distances: u64,
     /// The newest number in its log.
     pub sequence: u64,
+    /// What its live points amount to.
+    pub digest: Digest,
 }

@@ -10,7 +10,7 @@ use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::collection::OpenCollection;
 use super::options::{DatabaseOptions, State};
@@ -89,6 +89,8 @@ impl Database {
             points_written: AtomicU64::new(0),
             points_deleted: AtomicU64::new(0),
             pinned: Mutex::default(),
+            told: watch::Sender::new(()),
+            catalogued: watch::Sender::new(()),
         };
         database.put_all_into_service(spaces);
         if database.state() == State::Ready {
@@ -103,7 +105,7 @@ impl Database {
             let key = (tenant.clone(), name);
             let entry = match state {
                 Ok(engine) => {
-                    let collection = OpenCollection::new(space, tenant, engine);
+                    let collection = OpenCollection::new(space, tenant, engine, self.told.clone());
                     super::write(&self.numbered).insert(space, Arc::clone(&collection));
                     self.due.seal(space);
                     self.due.merge(space);

@@ -116,17 +116,25 @@ impl Database {
         Ok((answer.expect("what was submitted was judged"), ticket))
     }
 
-    /// What changed behind a number, about `most_bytes` of it, and what all live points amount to when that is all.
+    /// What changed behind a number, about `most_bytes` of it, and what all live points amount to when that is all; for a
+    /// follower also which writers were answered.
     ///
     /// # Errors
     /// `Conflict` for another term; `NotFound` when the collection was deleted; those of [`Database::welcome`].
-    pub fn page(&self, collection: &OpenCollection, after: Cursor, most_bytes: usize) -> Result<Page> {
+    pub fn page(
+        &self,
+        collection: &OpenCollection,
+        after: Cursor,
+        most_bytes: usize,
+        is_for_follower: bool,
+    ) -> Result<Page> {
         self.tell_durably(collection, |engine| {
             let leader = leader_in(engine, after.epoch)?;
             let (recs, is_all) =
                 if after.seq < leader.head().seq { engine.behind(after.seq, most_bytes) } else { (Vec::new(), true) };
             let all: Option<Digest> = is_all.then(|| engine.digest());
-            Ok(leader.page(after.seq, recs, all))
+            let answered = if is_for_follower { leader.answered_since(after.seq) } else { Vec::new() };
+            Ok(Page { answered, ..leader.page(after.seq, recs, all) })
         })
     }
 

@@ -14,6 +14,7 @@ use hyperspace_core::error::{Error, Result};
 use tonic::transport::server::TcpConnectInfo;
 use tracing::debug;
 
+use super::peers::Peers;
 use super::status::{no_such_rpc, refusal, single};
 use crate::auth::{Caller, Claims, Keyring, Scope};
 use crate::tenancy::USER_HEADER;
@@ -65,7 +66,7 @@ const NEEDS: [(Need, &[&str]); 5] = [
     ),
     (
         Need::Scope(Scope::Sync),
-        &["Sync/Hello", "Sync/Pull", "Sync/Push", "Sync/Reconcile", "Sync/Fetch", "Sync/GetManifest", "Sync/Replicate"],
+        &["Sync/Hello", "Sync/Pull", "Sync/Push", "Sync/Reconcile", "Sync/Fetch", "Sync/GetManifest"],
     ),
     (
         Need::Scope(Scope::Admin),
@@ -76,22 +77,58 @@ const NEEDS: [(Need, &[&str]); 5] = [
             "Admin/RevokeKey",
             "Admin/Promote",
             "Admin/RemoveFollower",
+            "Sync/Replicate",
+            "Sync/Acknowledge",
         ],
     ),
     (Need::Key, &["Admin/CreateToken"]),
 ];
+
+/// What only a server that leads does: what changes collections or keys, and what would tell a replica where it stands.
+const LEADERS_ONLY: &[&str] = &[
+    "Collections/Create",
+    "Collections/Delete",
+    "Points/Upsert",
+    "Points/Delete",
+    "Points/SetMetadata",
+    "Admin/Configure",
+    "Admin/Rebuild",
+    "Admin/CreateKey",
+    "Admin/RevokeKey",
+    "Admin/CreateToken",
+    "Sync/Hello",
+    "Sync/Pull",
+    "Sync/Push",
+    "Sync/Reconcile",
+    "Sync/Fetch",
+];
+
+/// What is asked before an rpc is handled.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) peers: Arc<Peers>,
+}
 
 fn need(path: &str) -> Option<Need> {
     let rpc = path.strip_prefix(PACKAGE)?;
     NEEDS.iter().find(|(_, rpcs)| rpcs.contains(&rpc)).map(|(need, _)| *need)
 }
 
+fn is_for_leaders(path: &str) -> bool {
+    path.strip_prefix(PACKAGE).is_some_and(|rpc| LEADERS_ONLY.contains(&rpc))
+}
+
 /// Puts the caller of an rpc into its extensions, or refuses the request.
-pub(super) async fn rpc(State(keyring): State<Arc<Keyring>>, mut request: Request, next: Next) -> Response {
-    let admitted = caller(&keyring, &request).and_then(|caller| {
-        match need(request.uri().path()).ok_or_else(|| no_such_rpc(request.uri().path()))? {
+pub(super) async fn rpc(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let admitted = caller(&gate.keyring, &request).and_then(|caller| {
+        let path = request.uri().path();
+        match need(path).ok_or_else(|| no_such_rpc(path))? {
             Need::Scope(scope) => caller.require(scope)?,
             Need::Key => caller.require_key()?,
+        }
+        if is_for_leaders(path) {
+            gate.peers.check_leads()?;
         }
         Ok(caller)
     });
@@ -199,6 +236,14 @@ mod tests {
         let known: BTreeSet<String> =
             NEEDS.iter().flat_map(|(_, rpcs)| rpcs.iter().map(|rpc| format!("{PACKAGE}{rpc}"))).collect();
         assert_eq!(known, paths, "what the table has, and what there is");
+        let leaders: BTreeSet<String> = LEADERS_ONLY.iter().map(|rpc| format!("{PACKAGE}{rpc}")).collect();
+        assert!(leaders.is_subset(&known), "{leaders:?}");
+        for (need, rpcs) in &NEEDS {
+            for rpc in rpcs.iter().filter(|_| matches!(need, Need::Scope(Scope::Write))) {
+                // A follower keeps its own files as it likes.
+                assert!(leaders.contains(&format!("{PACKAGE}{rpc}")) || *rpc == "Admin/Vacuum", "{rpc}");
+            }
+        }
         let snapshot = Some(Need::Scope(Scope::Admin));
         assert_eq!(need("/hyperspace.v1.Admin/Snapshot"), snapshot);
         for other in [

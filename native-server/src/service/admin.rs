@@ -6,15 +6,16 @@ use tonic::Request;
 use super::collections::describe;
 use super::convert::small;
 use super::handlers::{Answer, Handlers};
-use super::keys;
 use super::monitor::{StatsStream, monitor};
 use super::status::status;
+use super::{keys, lead};
 use crate::database::Tuning;
 use crate::proto::admin_server::Admin;
 use crate::proto::{
     Collection, ConfigureRequest, CreateKeyRequest, CreateKeyResponse, CreateTokenRequest, CreateTokenResponse,
-    ListKeysRequest, ListKeysResponse, MonitorRequest, RebuildRequest, RebuildResponse, RevokeKeyRequest,
-    RevokeKeyResponse, SnapshotRequest, SnapshotResponse, UsageRequest, UsageResponse, VacuumRequest, VacuumResponse,
+    ListKeysRequest, ListKeysResponse, MonitorRequest, PromoteRequest, PromoteResponse, RebuildRequest,
+    RebuildResponse, RemoveFollowerRequest, RemoveFollowerResponse, RevokeKeyRequest, RevokeKeyResponse,
+    SnapshotRequest, SnapshotResponse, UsageRequest, UsageResponse, VacuumRequest, VacuumResponse,
 };
 
 #[tonic::async_trait]
@@ -93,6 +94,14 @@ impl Admin for Handlers {
 
     async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
         keys::mint(self, request).await
+    }
+
+    async fn promote(&self, request: Request<PromoteRequest>) -> Answer<PromoteResponse> {
+        lead::promote(self, request).await
+    }
+
+    async fn remove_follower(&self, request: Request<RemoveFollowerRequest>) -> Answer<RemoveFollowerResponse> {
+        lead::remove(self, request).await
     }
 }
 

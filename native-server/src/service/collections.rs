@@ -1,5 +1,7 @@
 //! The service `Collections`.
 
+use std::sync::Arc;
+
 use tonic::Request;
 
 use super::convert::{config_from, config_to, name_from};
@@ -46,9 +48,13 @@ impl Collections for Handlers {
     }
 
     async fn delete(&self, request: Request<DeleteCollectionRequest>) -> Answer<DeleteCollectionResponse> {
-        self.answer(request, |call| {
+        let peers = Arc::clone(&self.peers);
+        self.answer(request, move |call| {
             let name = name_from(&call.message.name)?;
             call.caller.require_collection(&name)?;
+            if let Some(space) = call.database.space_of(call.caller.tenant(), name.as_str()) {
+                peers.note_dropped(space)?;
+            }
             call.database.delete_collection(call.caller.tenant(), name.as_str())?;
             Ok(DeleteCollectionResponse {})
         })

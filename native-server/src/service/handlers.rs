@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::name_from;
 use super::latency::Latencies;
+use super::peers::Peers;
 use super::pull::Streams;
 use super::status::status;
 use super::work::{Workers, block};
@@ -22,11 +23,15 @@ const MOST_WATCHERS: usize = 16;
 /// What an rpc is answered with.
 pub(super) type Answer<T> = std::result::Result<Response<T>, Status>;
 
+/// A write that is on its way, to which collection, and what its answer needs.
+pub(super) type Queued<N> = (Ticket, Arc<OpenCollection>, N);
+
 /// Everything that requests are handled with.
 #[derive(Clone)]
 pub(super) struct Handlers {
     pub(super) keeper: Arc<Keeper>,
     pub(super) keyring: Arc<Keyring>,
+    pub(super) peers: Arc<Peers>,
     pub(super) workers: Workers,
     pub(super) latencies: Arc<Latencies>,
     pub(super) watchers: Arc<Semaphore>,
@@ -68,10 +73,16 @@ pub(super) fn collections_of(caller: &Caller, database: &Database) -> Vec<Arc<Op
 }
 
 impl Handlers {
-    pub(super) fn new(keeper: Arc<Keeper>, keyring: Arc<Keyring>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        keeper: Arc<Keeper>,
+        keyring: Arc<Keyring>,
+        peers: Arc<Peers>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             keeper,
             keyring,
+            peers,
             workers: Workers::new(),
             latencies: Arc::default(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
@@ -109,20 +120,23 @@ impl Handlers {
         turn.compute(move || work(call)).await.map(Response::new).map_err(status)
     }
 
-    /// Answers once the write that the work queued is durable and visible; the work also returns what its answer needs
-    /// beside what was written.
+    /// Answers once the write that the work queued is durable and visible, and on as many servers as was chosen; the work
+    /// also returns the collection, and what its answer needs beside what was written.
     pub(super) async fn write<M: Send + 'static, N: Send + 'static, A>(
         &self,
         request: Request<M>,
-        work: impl FnOnce(&Call<M>) -> Result<(Ticket, N)> + Send + 'static,
+        work: impl FnOnce(&Call<M>) -> Result<Queued<N>> + Send + 'static,
         answer: impl FnOnce(Written, N) -> A,
     ) -> Answer<A> {
         let call = self.call(request).map_err(status)?;
+        let peers = Arc::clone(&self.peers);
         // What is queued is in memory until it is written, and holds its place so long, though nobody waits any more.
         let writing = tokio::spawn(async move {
             let queued = block(move || work(&call).map(|queued| (queued, call.held)));
-            let ((ticket, noted), _held) = queued.await?;
-            Ok((ticket.wait().await?, noted))
+            let ((ticket, collection, noted), _held) = queued.await?;
+            let written = ticket.wait().await?;
+            peers.confirm(&collection).await?;
+            Ok((written, noted))
         });
         let written = writing.await.unwrap_or_else(|error| Err(Error::internal(format!("a bug: a write: {error}"))));
         let (written, noted) = written.map_err(status)?;
@@ -149,6 +163,7 @@ mod tests {
     use crate::proto::vectors::Rows;
     use crate::proto::{UpsertRequest, UpsertResponse, Vectors};
     use crate::service::testing::HookedDisk;
+    use crate::settings::Settings;
 
     /// Where syncs wait while it is shut; each of them tells that it has come.
     struct Gate {
@@ -201,7 +216,8 @@ mod tests {
         keeper.database().create(&Tenant::local(), config).unwrap();
         let (_stop, stopping) = watch::channel(false);
         let keyring = Arc::new(Keyring::open(Arc::clone(&keeper), None).unwrap());
-        let handlers = Handlers::new(Arc::clone(&keeper), keyring, stopping);
+        let peers = Arc::new(Peers::open(Arc::clone(&keeper), &Settings::default()).unwrap());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, stopping);
 
         // The first write syncs more than the log.
         upsert(handlers.clone(), oneshot::channel().0).await.unwrap();

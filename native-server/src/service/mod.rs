@@ -9,6 +9,7 @@ mod collections;
 mod connections;
 mod convert;
 mod demo;
+mod follow;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,9 +19,11 @@ mod health;
 mod http;
 mod keys;
 mod latency;
+mod lead;
 mod limits;
 mod metrics;
 mod monitor;
+mod peers;
 mod points;
 mod pull;
 mod reopen;
@@ -55,6 +58,7 @@ use crate::auth::Keyring;
 use crate::database::Keeper;
 use crate::settings::{Secret, Settings};
 use handlers::Handlers;
+use peers::Peers;
 use work::block;
 
 /// Requests of one connection at once.
@@ -71,6 +75,7 @@ pub struct Server {
     listener: TcpListener,
     keeper: Arc<Keeper>,
     keyring: Arc<Keyring>,
+    peers: Arc<Peers>,
     settings: Settings,
 }
 
@@ -86,14 +91,16 @@ impl Server {
         let (folder, options) = (settings.data_dir.clone(), settings.database_options());
         let since = Instant::now();
         let administrator = settings.admin_api_key.clone();
-        let (keeper, keyring) = block(move || {
+        let chosen = settings.clone();
+        let (keeper, keyring, peers) = block(move || {
             let keeper = Arc::new(Keeper::open(&folder, options)?);
             let keyring = Keyring::open(Arc::clone(&keeper), administrator.as_ref().map(Secret::reveal))?;
-            Ok((keeper, Arc::new(keyring)))
+            let peers = Peers::open(Arc::clone(&keeper), &chosen)?;
+            Ok((keeper, Arc::new(keyring), Arc::new(peers)))
         })
         .await?;
         info!("the database was opened in {} ms", since.elapsed().as_millis());
-        Ok(Self { listener, keeper, keyring, settings })
+        Ok(Self { listener, keeper, keyring, peers, settings })
     }
 
     /// The address that it listens on; tells which port was taken for port 0.
@@ -106,10 +113,11 @@ impl Server {
     /// # Errors
     /// `Internal` when the transport fails, and those of [`Keeper::close`].
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { listener, keeper, keyring, settings } = self;
+        let Self { listener, keeper, keyring, peers, settings } = self;
         let (stopping, is_stopping) = watch::channel(false);
         let (reporter, health_server) = health_reporter();
-        let handlers = Handlers::new(Arc::clone(&keeper), keyring, is_stopping.clone());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, is_stopping.clone());
+        let following = tokio::spawn(follow::run(handlers.clone(), settings.clone()));
         let routes = router::router(handlers, health_server, &settings)?;
         let state = keeper.database().state();
         health::report(&reporter, &state).await;
@@ -138,6 +146,7 @@ impl Server {
         stopping.send_replace(true);
         let _ = pulse.await;
         let _ = reopening.await;
+        let _ = following.await;
         block(move || keeper.close()).await?;
         outcome.map_err(|error| Error::internal(format!("the transport failed: {error}")))
     }

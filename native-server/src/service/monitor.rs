@@ -14,10 +14,10 @@ use tonic::{Request, Response, Status};
 
 use super::convert::config_to;
 use super::handlers::{Answer, Handlers, collections_of};
-use super::latency;
 use super::status::status;
 use super::until;
 use super::work::block;
+use super::{latency, lead};
 use crate::auth::Caller;
 use crate::database::{DatabaseStats, OpenCollection, State};
 use crate::proto::{CollectionStats, MonitorRequest, Stats};
@@ -165,9 +165,13 @@ async fn watch(
         let read = block(move || {
             of.keyring.check(&caller)?;
             let collections = collections_of(&caller, &of.keeper.database());
-            Ok((Figures::read(&of), collections.iter().map(|c| describe(c)).collect::<Vec<_>>()))
+            let collections: Vec<_> = collections.iter().map(|collection| describe(collection)).collect();
+            Ok((Figures::read(&of), collections, lead::figures(&of)))
         });
-        let message = read.await.map(|(figures, collections)| stats(&mut window, figures, collections));
+        let message = read.await.map(|(figures, collections, replication)| Stats {
+            replication: Some(replication),
+            ..stats(&mut window, figures, collections)
+        });
         let is_last = message.is_err();
         if sender.send(message.map_err(status)).await.is_err() || is_last {
             return;
@@ -198,6 +202,7 @@ fn stats(window: &mut Window, figures: Figures, collections: Vec<CollectionStats
         log_records: database.log_records,
         reopenings,
         collections,
+        replication: None,
     }
 }
 
@@ -218,6 +223,7 @@ fn describe(collection: &OpenCollection) -> CollectionStats {
         distances: stats.distances,
         sequence: stats.sequence,
         config: Some(config_to(collection.snapshot().config())),
+        digest: format!("{:032x}", stats.digest.sum),
     }
 }
 

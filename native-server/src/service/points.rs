@@ -8,9 +8,9 @@ use tonic::Request;
 use super::convert::{
     Budget, MAX_ANSWER_BYTES, Rows, Wanted, durability_from, filter_from, id_to, ids_from, metadata_from, new_ids,
 };
-use super::handlers::{Answer, Call, Handlers};
+use super::handlers::{Answer, Call, Handlers, Queued};
 use super::{scroll, search};
-use crate::database::{Ticket, Which};
+use crate::database::Which;
 use crate::proto::delete_request;
 use crate::proto::points_server::Points;
 use crate::proto::{
@@ -73,7 +73,7 @@ impl Points for Handlers {
 }
 
 /// Queues a batch; the answer names the ids, which may have been made here.
-fn upsert(call: &Call<UpsertRequest>) -> Result<(Ticket, Vec<PointId>)> {
+fn upsert(call: &Call<UpsertRequest>) -> Result<Queued<Vec<PointId>>> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
@@ -84,10 +84,10 @@ fn upsert(call: &Call<UpsertRequest>) -> Result<(Ticket, Vec<PointId>)> {
     let ids = if given.is_empty() { new_ids(rows.len() / dimension)? } else { given };
     let metadata = metadata_from(&message.metadata, ids.len())?;
     let batch = UpsertBatch { ids: &ids, vectors: rows.as_vectors(), metadata: &metadata };
-    Ok((call.database.upsert(&collection, &batch, durability)?, ids))
+    Ok((call.database.upsert(&collection, &batch, durability)?, collection, ids))
 }
 
-fn delete(call: &Call<DeleteRequest>) -> Result<(Ticket, ())> {
+fn delete(call: &Call<DeleteRequest>) -> Result<Queued<()>> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
@@ -101,10 +101,10 @@ fn delete(call: &Call<DeleteRequest>) -> Result<(Ticket, ())> {
         // Nothing at all is more likely a mistake than the wish to delete everything.
         _ => return Err(Error::invalid_argument("a delete has ids or a filter; `{}` is the filter of every point")),
     };
-    Ok((ticket, ()))
+    Ok((ticket, collection, ()))
 }
 
-fn set_metadata(call: &Call<SetMetadataRequest>) -> Result<(Ticket, ())> {
+fn set_metadata(call: &Call<SetMetadataRequest>) -> Result<Queued<()>> {
     let message = &call.message;
     let collection = call.collection(&message.collection)?;
     let durability = durability_from(message.durability)?;
@@ -114,7 +114,7 @@ fn set_metadata(call: &Call<SetMetadataRequest>) -> Result<(Ticket, ())> {
     }
     let metadata = metadata_from(&message.metadata, ids.len())?;
     let changes: Vec<_> = ids.into_iter().zip(metadata).collect();
-    Ok((call.database.set_metadata(&collection, &changes, durability)?, ()))
+    Ok((call.database.set_metadata(&collection, &changes, durability)?, collection, ()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]

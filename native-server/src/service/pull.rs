@@ -23,6 +23,7 @@ use super::status::status;
 use super::sync::MOST_BYTES;
 use super::until;
 use super::work::block;
+use crate::auth::Scope;
 use crate::database::{Database, OpenCollection};
 use crate::proto::{PullRequest, PullResponse};
 
@@ -61,6 +62,7 @@ struct Space {
     after: Cursor,
     most_bytes: usize,
     follows: bool,
+    is_follower: bool,
 }
 
 /// Sends pages until there are no more, the caller goes, or the server stops.
@@ -84,7 +86,7 @@ pub(super) fn pull(handlers: &Handlers, request: Request<PullRequest>) -> Answer
 fn spaces(call: &Call<PullRequest>) -> Result<Vec<Space>> {
     let message = &call.message;
     if message.follower {
-        return Err(Error::unsupported("followers are not built yet: leave `follower` out"));
+        call.caller.require(Scope::Admin)?;
     }
     if !(1..=MOST_SPACES).contains(&message.spaces.len()) {
         return Err(Error::invalid_argument(format!(
@@ -107,6 +109,7 @@ fn spaces(call: &Call<PullRequest>) -> Result<Vec<Space>> {
             after: Cursor { epoch: wanted.epoch, seq: wanted.after },
             most_bytes,
             follows: message.follow,
+            is_follower: message.follower,
         })
     });
     spaces.collect()
@@ -174,10 +177,10 @@ impl Space {
     /// The next page, where it ends, and whether it is all there is.
     async fn page(&self, after: Cursor, pages: &Semaphore) -> Result<(PullResponse, Cursor, bool)> {
         let _working = pages.acquire().await.expect("this semaphore is never closed");
-        let (database, collection, most_bytes) =
-            (Arc::clone(&self.database), Arc::clone(&self.collection), self.most_bytes);
+        let (database, collection) = (Arc::clone(&self.database), Arc::clone(&self.collection));
+        let (most_bytes, is_follower) = (self.most_bytes, self.is_follower);
         block(move || {
-            let page = database.page(&collection, after, most_bytes)?;
+            let page = database.page(&collection, after, most_bytes, is_follower)?;
             let message = PullResponse { space: collection.space().0, page: encode_all(&page) };
             Ok((message, page.cursor, page.up_to_date.is_some()))
         })

@@ -70,6 +70,7 @@ mod tests {
     use crate::disk::{Disk, LocalDisk};
     use crate::service::handlers::Handlers;
     use crate::service::http::routes;
+    use crate::service::peers::Peers;
     use crate::service::testing::HookedDisk;
     use crate::settings::Settings;
 
@@ -102,7 +103,8 @@ mod tests {
         keeper.database().create(&Tenant::local(), CollectionConfig::new("c", 1, Metric::L2).unwrap()).unwrap();
         let (stop, stopping) = watch::channel(false);
         let keyring = Arc::new(Keyring::open(Arc::clone(&keeper), None).unwrap());
-        let handlers = Handlers::new(Arc::clone(&keeper), keyring, stopping.clone());
+        let peers = Arc::new(Peers::open(Arc::clone(&keeper), &Settings::default()).unwrap());
+        let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, stopping.clone());
         let following = tokio::spawn(follow(Arc::clone(&keeper), stopping));
         let write = |id| {
             let keeper = Arc::clone(&keeper);

@@ -65,6 +65,7 @@ struct Worlds {
 pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, settings: &Settings) -> Result<Router> {
     let limits = Limits::new(settings);
     let longest = settings.max_message_bytes.get();
+    let gate = access::Gate { keyring: Arc::clone(&handlers.keyring), peers: Arc::clone(&handlers.peers) };
     let ours = Routes::from(Router::new())
         .add_service(CollectionsServer::new(handlers.clone()).max_decoding_message_size(longest))
         .add_service(PointsServer::new(handlers.clone()).max_decoding_message_size(longest))
@@ -73,7 +74,7 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .into_axum_router()
         .layer(from_fn_with_state(limits.clone(), limits::admit))
         .merge(unbuilt::rpcs())
-        .layer(from_fn_with_state(Arc::clone(&handlers.keyring), access::rpc));
+        .layer(from_fn_with_state(gate, access::rpc));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

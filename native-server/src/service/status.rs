@@ -14,7 +14,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
 /// Metadata that carries the code of the error's kind, such as `not_found`.
-pub(super) const ERROR: &str = "hyperspace-error";
+pub(super) use crate::remote::KIND_HEADER as ERROR;
 /// Metadata that says whether the same call may succeed later: `true` or `false`.
 pub(super) const RETRYABLE: &str = "hyperspace-retryable";
 

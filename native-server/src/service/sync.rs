@@ -10,16 +10,17 @@ use hyperspace_core::types::{IdKey, SpaceId};
 use tonic::{Request, Response};
 
 use super::convert::{config_from, name_from};
-use super::handlers::{Answer, Call, Handlers};
+use super::handlers::{Answer, Call, Handlers, Queued};
+use super::lead::{self, LeaderStream};
 use super::pull::{PageStream, pull};
 use super::status::status;
 use super::work::block;
 use crate::auth::Scope;
-use crate::database::{OpenCollection, PINNED_FOR, Ticket};
+use crate::database::{OpenCollection, PINNED_FOR};
 use crate::proto::sync_server::Sync as Service;
 use crate::proto::{
-    CollectionConfig, FetchRequest, FetchResponse, HelloRequest, HelloResponse, PullRequest, PushRequest, PushResponse,
-    ReconcileRequest, ReconcileResponse,
+    AcknowledgeRequest, AcknowledgeResponse, CollectionConfig, FetchRequest, FetchResponse, HelloRequest,
+    HelloResponse, PullRequest, PushRequest, PushResponse, ReconcileRequest, ReconcileResponse, ReplicateRequest,
 };
 
 /// The longest list of offers, and about how long a page and an answer to a fetch are at most.
@@ -47,6 +48,16 @@ impl Service for Handlers {
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Answer<FetchResponse> {
         self.answer(request, fetch).await
+    }
+
+    type ReplicateStream = LeaderStream;
+
+    async fn replicate(&self, request: Request<ReplicateRequest>) -> Answer<Self::ReplicateStream> {
+        lead::replicate(self, request).await
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Answer<AcknowledgeResponse> {
+        lead::acknowledge(self, request).await
     }
 
     async fn reconcile(&self, request: Request<ReconcileRequest>) -> Answer<ReconcileResponse> {
@@ -157,7 +168,7 @@ fn check_shape(
 }
 
 /// Queues what is accepted of some offers.
-fn push(call: &Call<PushRequest>) -> Result<(Ticket, Pushed)> {
+fn push(call: &Call<PushRequest>) -> Result<Queued<Pushed>> {
     let message = &call.message;
     check_length("the offers", &message.offers, MOST_BYTES)?;
     let collection = call.space(message.space)?;
@@ -170,7 +181,7 @@ fn push(call: &Call<PushRequest>) -> Result<(Ticket, Pushed)> {
         before = *cseq;
     }
     let (pushed, ticket) = call.database.push(&collection, message.epoch, message.writer, &offers)?;
-    Ok((ticket, pushed))
+    Ok((ticket, collection, pushed))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]

@@ -9,7 +9,7 @@ use hyperspace_core::error::Error;
 use super::status::refusal;
 
 /// Services, and those of their rpcs that are not in the contract's files yet.
-const RPCS: [(&str, &[&str]); 2] = [("Sync", &["GetManifest", "Replicate"]), ("Admin", &["Promote", "RemoveFollower"])];
+const RPCS: [(&str, &[&str]); 1] = [("Sync", &["GetManifest"])];
 
 /// Answers `Unsupported` for each of the rpcs.
 pub(super) fn rpcs() -> Router {

@@ -8,10 +8,11 @@
 mod sources;
 mod values;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use http::Uri;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::port::Durability;
 use tracing::level_filters::LevelFilter;
@@ -19,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 use crate::database::DatabaseOptions;
 
 pub use sources::{Chosen, Invocation, Refused, read};
-pub use values::{Host, Origin, Role, Secret};
+pub use values::{Host, Origin, Role, Secret, WriteConcern};
 
 use values::{Shape, Value};
 
@@ -90,20 +91,31 @@ settings! {
     max_browser_message_bytes: NonZeroUsize = count(4 << 20);
     /// What is told on standard error: off, error, warn, info, debug or trace.
     log: LevelFilter = LevelFilter::INFO;
-    /// leader, or follower (not built yet).
+    /// leader, or follower: a copy of its leader, which it keeps equal, for reading.
     role: Role = Role::Leader;
-    /// URL of the leader that a follower follows (not built yet).
+    /// URL of the leader that a follower follows, such as `http://localhost:50051`.
     leader: Option<String> = None;
+    /// The key by which a follower asks its leader, with the scope `admin`; none when the leader has no keys.
+    leader_api_key: Option<Secret> = None;
+    /// Seconds after which the digests of all collections are computed anew from the stored bytes; a week.
+    recount_seconds: NonZeroUsize = count(7 * 24 * 3600);
+    /// Which servers have a write before it is answered: the leader, or a majority of it and its followers.
+    write_concern: WriteConcern = WriteConcern::Leader;
 }
 
 impl Settings {
     /// Checks what no single setting can tell.
     ///
     /// # Errors
-    /// `Unsupported` for what is not built, `InvalidArgument` when the server would be open to a network unasked.
+    /// `InvalidArgument` when the server would be open to a network unasked, or does not know whom to follow.
     pub fn check(&self) -> Result<()> {
-        if self.role == Role::Follower || self.leader.is_some() {
-            return Err(Error::unsupported("replication is not built yet: this server is its own leader"));
+        match (self.role, &self.leader) {
+            (Role::Follower, None) => return Err(Error::invalid_argument("a follower needs --leader URL")),
+            (Role::Leader, Some(leader)) => {
+                return Err(Error::invalid_argument(format!("--leader {leader} is for --role follower")));
+            }
+            (Role::Follower, Some(leader)) => check_leader(leader, self.leader_api_key.is_some(), self.insecure)?,
+            (Role::Leader, None) => {}
         }
         if !self.listen.ip().to_canonical().is_loopback() && !self.insecure {
             return Err(Error::invalid_argument(format!(
@@ -129,6 +141,26 @@ impl Settings {
     }
 }
 
+/// Checks the address of a leader, to which a key travels in plain text.
+fn check_leader(leader: &str, has_key: bool, insecure: bool) -> Result<()> {
+    let uri: Option<Uri> = leader.parse().ok();
+    let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port_u16().is_some() && uri.path() == "/");
+    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+        return Err(Error::invalid_argument(format!(
+            "--leader {leader:?} is no address such as http://localhost:50051; TLS is not built yet"
+        )));
+    };
+    let host = host.trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if is_here || insecure || !has_key {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!(
+        "the key for the leader would travel to {leader} in plain text, and there is no TLS yet: use a tunnel, or say \
+         --insecure"
+    )))
+}
+
 fn count(default: usize) -> NonZeroUsize {
     NonZeroUsize::new(default).expect("a default is not 0")
 }
@@ -151,13 +183,28 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_is_not_built() {
-        for settings in [
-            Settings { role: Role::Follower, ..Settings::default() },
-            Settings { leader: Some("http://elsewhere:50051".into()), ..Settings::default() },
-        ] {
-            assert_eq!(settings.check().unwrap_err().kind(), hyperspace_core::error::ErrorKind::Unsupported);
+    fn a_follower_knows_its_leader_and_tells_its_key_to_nobody_on_the_way() {
+        let key = Secret::new(&"k".repeat(40)).unwrap();
+        let follower = |leader: &str, leader_api_key: Option<Secret>, insecure| {
+            let leader = Some(leader.to_owned());
+            Settings { role: Role::Follower, leader, leader_api_key, insecure, ..Settings::default() }.check()
+        };
+        for leader in ["http://localhost:1", "http://127.0.0.1:50051/", "http://[::1]:1"] {
+            follower(leader, Some(key.clone()), false).unwrap();
         }
+        follower("http://db.example:1", None, false).unwrap();
+        follower("http://db.example:1", Some(key.clone()), true).unwrap();
+        assert!(follower("http://db.example:1", Some(key), false).is_err());
+        for leader in
+            ["", "localhost:1", "https://localhost:1", "http://localhost", "http://localhost:1/a", "http://:1"]
+        {
+            assert!(follower(leader, None, false).is_err(), "{leader:?}");
+        }
+        let none = [
+            Settings { role: Role::Follower, ..Settings::default() },
+            Settings { leader: Some("http://localhost:1".into()), ..Settings::default() },
+        ];
+        none.iter().for_each(|settings| assert!(settings.check().is_err(), "{settings:?}"));
     }
 
     #[test]

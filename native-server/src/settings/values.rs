@@ -39,8 +39,17 @@ pub(super) trait Value: Sized {
 pub enum Role {
     /// It accepts writes.
     Leader,
-    /// It would follow a leader.
+    /// It is equal to a leader, and changes nothing by itself.
     Follower,
+}
+
+/// Which servers have a write before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteConcern {
+    /// The leader.
+    Leader,
+    /// More than half of the leader and those who follow it.
+    Majority,
 }
 
 /// The name of a host, in lower case and without a port.
@@ -81,6 +90,12 @@ pub struct Secret(String);
 const SHORTEST_SECRET: usize = 32;
 
 impl Secret {
+    /// A text as a secret; nothing when it is too short, or no header could carry it.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_one = text.len() >= SHORTEST_SECRET && text.bytes().all(|b| b.is_ascii_graphic());
+        is_one.then(|| Self(text.to_owned()))
+    }
+
     /// The secret itself.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -169,6 +184,23 @@ impl Value for Role {
     }
 }
 
+impl Value for WriteConcern {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "leader" => Ok(Self::Leader),
+            "majority" => Ok(Self::Majority),
+            _ => Err("leader or majority".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            Self::Leader => "leader",
+            Self::Majority => "majority",
+        })
+    }
+}
+
 impl Value for LevelFilter {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "off, error, warn, info, debug or trace".into())
@@ -193,14 +225,11 @@ impl Value for Option<Secret> {
     const SHAPE: Shape = Shape::Secret;
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "" => Ok(None),
-            // A header carries it.
-            text if text.len() >= SHORTEST_SECRET && text.bytes().all(|b| b.is_ascii_graphic()) => {
-                Ok(Some(Secret(text.to_owned())))
-            }
-            _ => Err(format!("at least {SHORTEST_SECRET} characters of visible ASCII")),
+        if text.is_empty() {
+            return Ok(None);
         }
+        let secret = Secret::new(text).ok_or_else(|| format!("at least {SHORTEST_SECRET} characters of visible ASCII"));
+        secret.map(Some)
     }
 
     fn show(&self) -> String {

@@ -10,6 +10,7 @@ use crate::mutation::{self, Mutation};
 
 pub(crate) const CATALOG: &str = "catalog";
 pub(crate) const KEYS: &str = "KEYS";
+pub(crate) const STANDING: &str = "STANDING";
 pub(crate) const LOG: &str = "log";
 pub(crate) const SPACES: &str = "spaces";
 pub(crate) const SNAPSHOTS: &str = "snapshots";

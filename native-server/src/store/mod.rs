@@ -4,6 +4,7 @@
 //! LOCK                       held by the process that serves the directory
 //! catalog                    who writes here, and which space is whose; replaced as a whole
 //! KEYS                       who may do what, see [`auth`](crate::auth); replaced as a whole; in no snapshot
+//! STANDING                   what this server is among others that replicate it; replaced as a whole; in no snapshot
 //! log/0000000000000001       records of all spaces in the order of their writing; see [`frame`]
 //! spaces/<space>/manifest    a collection; replaced as a whole
 //! spaces/<space>/<segment>   a sealed segment, named by the hash of its bytes
@@ -20,6 +21,7 @@ pub(crate) mod frame;
 pub mod fuzzing;
 pub(crate) mod log;
 pub(crate) mod replay;
+pub(crate) mod standing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod whole;

@@ -10,6 +10,7 @@ mod admin;
 mod archives;
 mod collections;
 mod commands;
+mod followers;
 mod full_disk;
 mod hostile;
 mod http;

@@ -63,18 +63,15 @@ fn a_command_line_that_is_wrong_is_told_and_exits_2() {
 #[test]
 fn what_is_not_built_says_so_in_one_line_and_exits_2() {
     let folder = tempfile::tempdir().unwrap();
-    let server: [&[&str]; 2] = [&["--role", "follower"], &["--leader", "http://127.0.0.1:1"]];
-    for line in server {
-        assert_fails("hyperspace-server", &run(SERVER, folder.path(), line), 2, "not built yet");
-    }
-    let cli: [&[&str]; 6] = [
-        &[],
-        &["promote"],
-        &["remove-follower", "x"],
-        &["usage"],
-        &["bench"],
-        &["stats", "--server", "https://127.0.0.1:1"],
+    let server: [(&[&str], &str); 3] = [
+        (&["--role", "follower"], "needs --leader"),
+        (&["--leader", "http://127.0.0.1:1"], "is for --role follower"),
+        (&["--role", "follower", "--leader", "https://127.0.0.1:1"], "not built yet"),
     ];
+    for (line, why) in server {
+        assert_fails("hyperspace-server", &run(SERVER, folder.path(), line), 2, why);
+    }
+    let cli: [&[&str]; 4] = [&[], &["usage"], &["bench"], &["stats", "--server", "https://127.0.0.1:1"]];
     for line in cli {
         assert_fails("hyperspace-cli", &run(CLI, folder.path(), line), 2, "not built yet");
     }

@@ -34,7 +34,7 @@ fn without_a_subcommand_one_line_says_what_is_missing() {
 
 #[test]
 fn commands_that_are_not_built_say_so_without_calling_anybody() {
-    for arguments in [&["promote", "--help"][..], &["promote"], &["remove-follower"], &["usage"], &["bench"]] {
+    for arguments in [&["usage", "--help"][..], &["usage"], &["bench"]] {
         let ran = cli(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
         assert!(ran.err.contains(&format!("unsupported: `{}` is not built yet", arguments[0])), "{}", ran.err);

@@ -13,12 +13,12 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::cli::failure::KIND_HEADER;
 use crate::proto;
 use crate::proto::admin_server::{Admin, AdminServer};
 use crate::proto::collections_server::{Collections, CollectionsServer};
 use crate::proto::points_server::{Points, PointsServer};
 use crate::proto::vectors::Rows;
+use crate::remote::KIND_HEADER;
 
 /// What goes wrong with one upsert.
 pub(super) enum Fault {

@@ -17,7 +17,8 @@ use hyperspace_core::types::Stamp;
 use crate::auth::Stored;
 use crate::disk::{Disk, LOCK, LocalDisk, failed};
 use crate::store::catalog::Catalog;
-use crate::store::files::{CATALOG, KEYS, LOG, SNAPSHOTS, SPACES, UNFINISHED, log_number};
+use crate::store::files::{CATALOG, KEYS, LOG, SNAPSHOTS, SPACES, STANDING, UNFINISHED, log_number};
+use crate::store::standing::Standing;
 
 pub use report::{Finding, FindingKind, Report, Totals};
 
@@ -38,7 +39,8 @@ pub fn check(folder: &Path) -> Result<Report> {
 pub fn check_on(disk: &dyn Disk) -> Result<Report> {
     let mut report = Report::default();
     let catalog = read_catalog(disk, &mut report)?;
-    check_keys(disk, &mut report);
+    check_aside(disk, &mut report, KEYS, |bytes| Stored::decode(bytes).map(drop));
+    check_aside(disk, &mut report, STANDING, |bytes| Standing::decode(bytes).map(drop));
     let Some(catalog) = catalog else { return Ok(report) };
     let mut check = Check { disk, catalog, report };
     let mut spaces = check.spaces();
@@ -63,7 +65,7 @@ impl Check<'_> {
 
     /// Names in the directories that all collections share which nothing stands for.
     fn leftovers(&mut self, spaces: &spaces::Spaces) {
-        let known = |name: &str| [LOCK, CATALOG, KEYS, LOG, SPACES, SNAPSHOTS].contains(&name);
+        let known = |name: &str| [LOCK, CATALOG, KEYS, STANDING, LOG, SPACES, SNAPSHOTS].contains(&name);
         self.leftovers_in("", |name, _| known(name));
         self.leftovers_in(LOG, |name, is_directory| log_number(name).is_some() && !is_directory);
         self.leftovers_in(SPACES, |name, is_directory| spaces.are_named(name) && is_directory);
@@ -110,13 +112,13 @@ fn read_catalog(disk: &dyn Disk, report: &mut Report) -> Result<Option<Catalog>>
     Ok(decoded.inspect_err(|error| report.damage(path, error)).ok())
 }
 
-/// Checks the keys; a database without any needs no file for them.
-fn check_keys(disk: &dyn Disk, report: &mut Report) {
-    let path = Path::new(KEYS);
+/// Checks a file of the whole directory that may be missing.
+fn check_aside(disk: &dyn Disk, report: &mut Report, name: &str, decode: impl Fn(&[u8]) -> Result<()>) {
+    let path = Path::new(name);
     match disk.read(path) {
         Ok(bytes) => {
             report.totals.bytes += bytes.len() as u64;
-            if let Err(error) = Stored::decode(&bytes) {
+            if let Err(error) = decode(&bytes) {
                 report.damage(path, &error);
             }
         }

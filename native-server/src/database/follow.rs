@@ -1,0 +1,212 @@
+//! The side of a server that follows another one: its collections as replicas, and how they change roles.
+//!
+//! Invariant: who has led writes under another name from the moment on at which it follows, or rows that it wrote then would
+//! pass for an outbox. A change of roles goes collection by collection; whoever dies in the middle goes on with it.
+
+use std::sync::Arc;
+
+use hyperspace_core::collection::{Collection, CollectionConfig};
+use hyperspace_core::error::{Error, Result};
+use hyperspace_core::log::Stamper;
+use hyperspace_core::port::Durability;
+use hyperspace_core::sync::{Ask, Change, Cursor, Digest, Note, Session, SpaceKey, State, Step};
+use hyperspace_core::types::{SpaceId, Tenant};
+use tokio::sync::watch;
+
+use super::collection::OpenCollection;
+use super::commit::Ticket;
+use super::{Database, Entry, held, read};
+
+/// What a step of a session came to.
+#[derive(Debug)]
+pub enum Stepped {
+    /// A change is on its way to the device.
+    Stored(Ticket),
+    /// A question for the leader.
+    Ask(Ask),
+    /// There is nothing to do until the leader has something to say.
+    Waits,
+}
+
+impl Database {
+    /// Makes an empty collection that follows the one that a leader knows under this number, under the same number.
+    ///
+    /// # Errors
+    /// Those of [`Database::create`].
+    pub fn create_following(
+        &self,
+        tenant: &Tenant,
+        config: CollectionConfig,
+        space: SpaceId,
+        key: SpaceKey,
+    ) -> Result<Arc<OpenCollection>> {
+        let writer = held(&self.stamper).writer();
+        let engine = Collection::create_following(config, space.0, key, writer)?;
+        let managing = held(&self.managing);
+        self.put_new(&managing, tenant, space, engine)
+    }
+
+    /// Does the next step of a replica's conversation with its leader.
+    ///
+    /// # Errors
+    /// Those of [`Session::next`] and [`Database::upsert`].
+    pub fn step(&self, collection: &Arc<OpenCollection>, session: &mut Session) -> Result<Stepped> {
+        self.wait_for_room(collection)?;
+        let _turn = held(&collection.turn);
+        self.finish_writes(collection)?;
+        let mut step = None;
+        // Each row may need a new stamp, at a change of leaders.
+        let stamps = collection.snapshot().len() + collection.stats().tombstones as usize + 1;
+        let ticket = self.submit(collection, Some(Durability::Strict), stamps, |engine, stamper| {
+            if !matches!(engine.sync(), State::Replica(_)) {
+                return Err(Error::conflict(format!("collection `{}` follows nobody", collection.name())));
+            }
+            Ok(match session.next(engine, stamper, self.now_ms())? {
+                Step::Store(change) => Some(engine.prepare_change(&change)?),
+                other => {
+                    step = Some(other);
+                    None
+                }
+            })
+        })?;
+        Ok(match step {
+            None | Some(Step::Store(_)) => Stepped::Stored(ticket),
+            Some(Step::Ask(question)) => Stepped::Ask(question),
+            Some(Step::Wait) => Stepped::Waits,
+            Some(Step::Rename) => {
+                self.take_new_name()?;
+                Stepped::Stored(ticket)
+            }
+        })
+    }
+
+    /// Where a collection stands: at a leader its newest number, at a replica the one that it has come to.
+    pub fn cursor(&self, collection: &OpenCollection) -> Option<Cursor> {
+        collection.read(|engine| match engine.sync() {
+            State::Leader(leader) => Some(leader.head()),
+            State::Replica(replica) => Some(replica.cursor()),
+            State::Local => None,
+        })
+    }
+
+    /// The key of a collection's digests, by which it is known among servers.
+    pub fn key(&self, collection: &OpenCollection) -> Option<SpaceKey> {
+        collection.read(|engine| engine.sync().key().copied())
+    }
+
+    /// Makes every collection lead its own copy.
+    ///
+    /// # Errors
+    /// Those of [`Database::upsert`]; some collections may lead by then.
+    pub fn lead(&self) -> Result<()> {
+        let follows = |state: &State| matches!(state, State::Replica(_));
+        self.change_those(follows, |_, _| Change { rows: Vec::new(), note: Note::Lead(Vec::new()) })
+    }
+
+    /// Makes every collection that leads a replica, under a new name.
+    ///
+    /// # Errors
+    /// Those of [`Database::upsert`]; some collections may follow by then.
+    pub fn follow(&self) -> Result<()> {
+        let leads = |state: &State| matches!(state, State::Leader(_));
+        if self.open_collections().iter().any(|collection| collection.read(|engine| leads(engine.sync()))) {
+            self.take_new_name()?;
+        }
+        self.change_those(leads, |state, (space, writer)| {
+            let State::Leader(leader) = state else { unreachable!("only those that lead were asked for") };
+            leader.demoted(space.0, writer)
+        })
+    }
+
+    /// Computes a collection's digest from the bytes of its live points, and says whether it is what it is kept as: if not, a
+    /// row is not what was written, or there is a bug. Reads all of them, and keeps nobody waiting.
+    pub fn recount(&self, collection: &OpenCollection) -> bool {
+        let (snapshot, kept, key) =
+            collection.read(|engine| (engine.snapshot(), engine.digest(), engine.sync().key().copied()));
+        key.is_none_or(|key| snapshot.items(&key).iter().collect::<Digest>() == kept)
+    }
+
+    /// Takes what is stored for what it is, so that a comparison with the leader finds what is wrong with it.
+    pub fn count_anew(&self, collection: &OpenCollection) {
+        collection.write(Collection::count_anew);
+    }
+
+    /// The number of a collection, of a damaged one too.
+    pub fn space_of(&self, tenant: &Tenant, name: &str) -> Option<SpaceId> {
+        read(&self.spaces).get(&(tenant.clone(), name.to_owned())).map(|entry| match entry {
+            Entry::Open(collection) => collection.space(),
+            Entry::Damaged(space, _) => *space,
+        })
+    }
+
+    /// All collections of all tenants, damaged ones aside.
+    pub fn everything(&self) -> Vec<Arc<OpenCollection>> {
+        self.open_collections()
+    }
+
+    /// Tells whenever a collection changes. Ends with the database.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
+    }
+
+    /// Tells whenever a collection comes, goes or is tuned, or the keys change. Ends with the database.
+    pub fn watch_catalog(&self) -> watch::Receiver<()> {
+        self.catalogued.subscribe()
+    }
+
+    /// The number of this directory, which no other has but its own copies.
+    pub fn number(&self) -> u64 {
+        held(&self.catalog).writer
+    }
+
+    /// A number that nobody has had.
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.environment.random_u64()
+    }
+
+    pub(super) fn tell_of_catalog(&self) {
+        self.catalogued.send_replace(());
+    }
+
+    /// Changes the role of those collections whose state asks for it.
+    fn change_those(
+        &self,
+        asks: impl Fn(&State) -> bool,
+        change: impl Fn(&State, (SpaceId, u64)) -> Change,
+    ) -> Result<()> {
+        for collection in self.open_collections() {
+            if !collection.read(|engine| asks(engine.sync())) {
+                continue;
+            }
+            let turn = held(&collection.turn);
+            self.finish_writes(&collection)?;
+            let ticket = self.submit(&collection, Some(Durability::Strict), 0, |engine, stamper| {
+                let change = asks(engine.sync()).then(|| change(engine.sync(), (collection.space(), stamper.writer())));
+                change.map(|change| engine.prepare_change(&change)).transpose()
+            })?;
+            drop(turn);
+            self.wait_for(ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a write on a thread that may block, also where nobody else would do it.
+    fn wait_for(&self, ticket: Ticket) -> Result<()> {
+        while self.commit_next() {}
+        ticket.wait_blocking().map(drop)
+    }
+
+    /// Writes under a name that nobody has had.
+    fn take_new_name(&self) -> Result<()> {
+        let mut stamper = held(&self.stamper);
+        let writer = self.environment.random_u64();
+        let newest_hlc = stamper.last_hlc();
+        self.change_catalog(|catalog| {
+            catalog.writer = writer;
+            catalog.reserved = 0;
+            catalog.newest_hlc = catalog.newest_hlc.max(newest_hlc);
+        })?;
+        *stamper = Stamper::new(writer, newest_hlc, 0);
+        Ok(())
+    }
+}
