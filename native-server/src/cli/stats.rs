@@ -57,7 +57,40 @@ fn to_json(stats: &proto::Stats) -> Value {
         "log_records": stats.log_records,
         "reopenings": stats.reopenings,
         "collections": stats.collections.iter().map(collection_to_json).collect::<Vec<_>>(),
+        "replication": stats.replication.as_ref().map(replication_to_json),
     })
+}
+
+fn replication_to_json(replication: &proto::Replication) -> Value {
+    let followers = replication.followers.iter();
+    let followers = followers.map(|one| json!({ "id": one.id, "connected": one.connected, "behind": one.behind }));
+    json!({
+        "leads": replication.leads,
+        "term": replication.term,
+        "leader": replication.leader,
+        "connected": replication.connected,
+        "stale_ms": replication.stale_ms,
+        "trouble": replication.trouble,
+        "repaired": replication.repaired,
+        "followers": followers.collect::<Vec<_>>(),
+    })
+}
+
+/// What a server is among others; nothing when it is alone.
+fn replication_to_text(replication: &proto::Replication) -> Vec<String> {
+    if !replication.leads {
+        let state = if replication.trouble.is_empty() { "connected" } else { replication.trouble.as_str() };
+        let age = replication.stale_ms.map_or_else(
+            || "never equal yet".to_string(),
+            |ms| format!("equal {} ago", duration(Duration::from_millis(ms))),
+        );
+        return vec![format!("follows   {} (term {}), {age}: {state}", replication.leader, replication.term)];
+    }
+    let each = replication.followers.iter().map(|follower| {
+        let state = if follower.connected { "connected" } else { "away" };
+        format!("follower  {} {state}, {} writes behind", follower.id, count(follower.behind))
+    });
+    each.collect()
 }
 
 fn collection_to_json(collection: &proto::CollectionStats) -> Value {
@@ -75,6 +108,7 @@ fn collection_to_json(collection: &proto::CollectionStats) -> Value {
         "searches": collection.searches,
         "distances": collection.distances,
         "sequence": collection.sequence,
+        "digest": collection.digest,
         "config": collection.config.as_ref().map(config_to_json),
     })
 }
@@ -109,6 +143,7 @@ fn to_text(stats: &proto::Stats, server: &str) -> String {
     if stats.reopenings > 0 {
         lines.push(format!("opened again after a failure: {} times", count(stats.reopenings)));
     }
+    lines.extend(stats.replication.iter().flat_map(replication_to_text));
     if !stats.writable {
         lines.push(format!("WRITES ARE REFUSED: {}", stats.reason));
     }

@@ -151,7 +151,11 @@ pub(super) async fn acknowledge(
     handlers
         .answer(request, move |call| {
             peers.check_leads()?;
-            peers.note_progress(call.message.follower, call.message.heads.iter().map(cursor));
+            let follower = call.message.follower;
+            if !peers.standing().followers.contains(&follower) {
+                return Err(Error::not_found(format!("there is no follower {follower:016x}")));
+            }
+            peers.note_progress(follower, call.message.heads.iter().map(cursor));
             Ok(AcknowledgeResponse {})
         })
         .await

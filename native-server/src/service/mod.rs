@@ -26,6 +26,7 @@ mod monitor;
 mod peers;
 mod points;
 mod pull;
+mod recount;
 mod reopen;
 mod router;
 mod scroll;
@@ -94,9 +95,15 @@ impl Server {
         let chosen = settings.clone();
         let (keeper, keyring, peers) = block(move || {
             let keeper = Arc::new(Keeper::open(&folder, options)?);
-            let keyring = Keyring::open(Arc::clone(&keeper), administrator.as_ref().map(Secret::reveal))?;
-            let peers = Peers::open(Arc::clone(&keeper), &chosen)?;
-            Ok((keeper, Arc::new(keyring), Arc::new(peers)))
+            let keys = Keyring::open(Arc::clone(&keeper), administrator.as_ref().map(Secret::reveal));
+            match keys.and_then(|keys| Ok((keys, Peers::open(Arc::clone(&keeper), &chosen)?))) {
+                Ok((keyring, peers)) => Ok((keeper, Arc::new(keyring), Arc::new(peers))),
+                Err(error) => {
+                    // Whoever reads the reason may open the directory again.
+                    let _ = keeper.close();
+                    Err(error)
+                }
+            }
         })
         .await?;
         info!("the database was opened in {} ms", since.elapsed().as_millis());
@@ -118,6 +125,7 @@ impl Server {
         let (reporter, health_server) = health_reporter();
         let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, is_stopping.clone());
         let following = tokio::spawn(follow::run(handlers.clone(), settings.clone()));
+        let recounting = tokio::spawn(recount::run(handlers.clone()));
         let routes = router::router(handlers, health_server, &settings)?;
         let state = keeper.database().state();
         health::report(&reporter, &state).await;
@@ -147,6 +155,7 @@ impl Server {
         let _ = pulse.await;
         let _ = reopening.await;
         let _ = following.await;
+        let _ = recounting.await;
         block(move || keeper.close()).await?;
         outcome.map_err(|error| Error::internal(format!("the transport failed: {error}")))
     }

@@ -389,8 +389,7 @@ async fn what_is_not_built_or_not_known_says_so() {
         format!("{head}content-length: 5\r\n\r\n\0\0\0\0\0")
     };
     let cases = [
-        ("/hyperspace.v1.Sync/Replicate", "is%20not%20built%20yet"),
-        ("/hyperspace.v1.Admin/Promote", "is%20not%20built%20yet"),
+        ("/hyperspace.v1.Sync/GetManifest", "is%20not%20built%20yet"),
         ("/hyperspace.v1.Admin/Promotes", "no%20such%20rpc"),
         ("/hyperspace.v1.Points/Upsert2", "no%20such%20rpc"),
         ("/hyperspace.v1.Other/Get", "no%20such%20rpc"),

@@ -145,7 +145,7 @@ impl Settings {
 fn check_leader(leader: &str, has_key: bool, insecure: bool) -> Result<()> {
     let uri: Option<Uri> = leader.parse().ok();
     let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port_u16().is_some() && uri.path() == "/");
-    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+    let Some(host) = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty()) else {
         return Err(Error::invalid_argument(format!(
             "--leader {leader:?} is no address such as http://localhost:50051; TLS is not built yet"
         )));

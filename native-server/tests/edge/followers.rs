@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use hyperspace_server::proto::{
-    ConfigureRequest, CountRequest, DeleteCollectionRequest, Metric, PromoteRequest, RemoveFollowerRequest,
-    RevokeKeyRequest, Scope, SetMetadataRequest, UpsertRequest,
+    ConfigureRequest, CountRequest, DeleteCollectionRequest, HelloRequest, Metric, PromoteRequest, PullRequest,
+    RemoveFollowerRequest, RevokeKeyRequest, Scope, SetMetadataRequest, UpsertRequest, Wanted,
 };
 use hyperspace_server::service::Server;
 use hyperspace_server::settings::{Role, Secret, Settings, WriteConcern};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::client::{Client, admin_key, batch, key_of, number, numbers};
+use crate::support::contract::greeting;
 use crate::support::program::{Program, SERVER, command};
 use crate::support::random::Random;
 use crate::support::server::{Running, settings};
@@ -43,7 +44,7 @@ fn at(address: std::net::SocketAddr, change: impl FnOnce(&mut Settings)) -> impl
 
 async fn points(client: &Client, collection: &str) -> Points {
     let points = client.scroll(collection, 500).await;
-    points.into_iter().map(|point| (format!("{:?}", point.id), (point.vector.to_vec(), point.metadata))).collect()
+    points.into_iter().map(|point| (format!("{:?}", point.id), (point.vector, point.metadata))).collect()
 }
 
 /// The collections of a tenant with their configurations and digests.
@@ -181,6 +182,13 @@ async fn keys_and_the_tenants_that_they_are_for_are_the_leaders() {
     let ours = open.key(&ada);
     ours.create("c", DIMENSION as u64, Metric::L2).await;
     put(&ours, "c", 0..10, &mut Random::new(2)).await;
+    let (_, replica) = admin_of.create_key(key_of("ada", &[Scope::Sync, Scope::Read])).await;
+    let greeting = HelloRequest { collection: "c".into(), hello: greeting(), config: None };
+    let space = open.key(&replica).sync().hello(greeting).await.unwrap().into_inner().space;
+    let wanted = vec![Wanted { space, epoch: 1, after: 0 }];
+    let pull = PullRequest { spaces: wanted, follower: true, ..PullRequest::default() };
+    let refused = open.key(&replica).sync().pull(pull).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "who is answered is no replica's business");
     let without = Running::with(following(&leader)).await;
     until("a follower without a key says why it does not follow", async || {
         without.client().await.stats().await.replication.unwrap().trouble.contains("key")
@@ -386,7 +394,7 @@ async fn leader_and_follower_killed_at_random_end_equal_and_have_what_was_answer
     let mut model: BTreeMap<u64, f32> = BTreeMap::new();
     for round in 0..12 {
         let client = leader.client().await;
-        for _ in 0..1 + random.below(30) {
+        for _ in 0..=random.below(30) {
             let id = random.below(80);
             if random.below(4) == 0 {
                 client.delete("c", vec![number(id)]).await;

@@ -29,11 +29,9 @@ fn version_and_help_go_to_standard_output_and_exit_0() {
         let help = run(program, folder.path(), &["--help"]);
         assert_eq!(help.status.code(), Some(0));
         assert!(text(&help.stdout).contains(&format!("Usage: {name}")), "{}", text(&help.stdout));
-        assert!(
-            text(&help.stdout).to_lowercase().contains("not built yet"),
-            "help must not promise what does not work"
-        );
     }
+    let help = run(CLI, folder.path(), &["--help"]);
+    assert!(text(&help.stdout).to_lowercase().contains("not built yet"), "help must not promise what does not work");
     assert_eq!(crate::support::everything_below(folder.path()), Vec::<String>::new());
 }
 

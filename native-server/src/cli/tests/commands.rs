@@ -42,6 +42,17 @@ fn commands_that_are_not_built_say_so_without_calling_anybody() {
 }
 
 #[test]
+fn a_promotion_and_the_end_of_a_follower_say_what_came_of_them() {
+    let server = Server::start();
+    let ran = ask(&server, &["promote"]);
+    assert!(ran.code == 0 && ran.out.contains("leads now, in term 2"), "{ran:?}");
+    assert_eq!(ask(&server, &["--json", "promote"]).out, "{\"promoted\":true,\"term\":2}\n");
+    let ran = ask(&server, &["remove-follower", "00000000000000ab"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "removed follower 00000000000000ab\n"));
+    assert!(ask(&server, &["remove-follower", "1"]).out.starts_with("there is no follower 1"));
+}
+
+#[test]
 fn a_key_goes_along_with_every_call_and_into_no_message() {
     let server = Server::start();
     assert_eq!(ask(&server, &["--api-key", "hs_secret", "keys", "list"]).code, 0);

@@ -376,6 +376,19 @@ impl Admin for Shared {
         state.last_create_token = Some(request);
         Ok(Response::new(proto::CreateTokenResponse { token: "hst_secret".into(), expires_ms: 9 }))
     }
+
+    async fn promote(&self, request: Request<proto::PromoteRequest>) -> Answer<proto::PromoteResponse> {
+        let _ = self.enter(request);
+        Ok(Response::new(proto::PromoteResponse { term: 2, promoted: true }))
+    }
+
+    async fn remove_follower(
+        &self,
+        request: Request<proto::RemoveFollowerRequest>,
+    ) -> Answer<proto::RemoveFollowerResponse> {
+        let request = self.enter(request).1;
+        Ok(Response::new(proto::RemoveFollowerResponse { removed: request.id == key().id }))
+    }
 }
 
 /// The key that the server has.

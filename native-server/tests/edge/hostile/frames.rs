@@ -1,7 +1,7 @@
 //! Bytes that are no message, on every rpc there is.
 
 use bytes::Bytes;
-use hyperspace_core::error::ErrorKind::{InvalidArgument, LimitExceeded, NotFound, Unsupported};
+use hyperspace_core::error::ErrorKind::{Conflict, InvalidArgument, LimitExceeded, NotFound, Unsupported};
 use hyperspace_server::proto::Metric;
 use tonic::Code;
 
@@ -27,6 +27,10 @@ async fn every_rpc_answers_its_case_unless_it_is_not_built() {
         let outcome = call(&client.channel, &path, &[], framed(&message)).await;
         if path.ends_with("Rebuild") || path.ends_with("Usage") {
             refused(&path, outcome, Unsupported, "not built yet");
+        } else if path.ends_with("Replicate") {
+            refused(&path, outcome, Conflict, "group");
+        } else if path.ends_with("Acknowledge") {
+            refused(&path, outcome, NotFound, "no follower");
         } else if path.contains("Sync/") && !path.ends_with("Hello") {
             refused(&path, outcome, NotFound, "no space");
         } else {

@@ -2,9 +2,10 @@
 
 use hyperspace_core::sync::{Chain, Cursor, Hello, encode_all};
 use hyperspace_server::proto::{
-    ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest, DeleteCollectionRequest, FetchRequest,
-    GetCollectionRequest, GetRequest, HelloRequest, ListCollectionsRequest, ListKeysRequest, Metric, MonitorRequest,
-    PullRequest, PushRequest, RebuildRequest, ReconcileRequest, RevokeKeyRequest, Scope, SearchBatchRequest,
+    AcknowledgeRequest, ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest,
+    DeleteCollectionRequest, FetchRequest, GetCollectionRequest, GetRequest, HelloRequest, ListCollectionsRequest,
+    ListKeysRequest, Metric, MonitorRequest, PromoteRequest, PullRequest, PushRequest, RebuildRequest,
+    ReconcileRequest, RemoveFollowerRequest, ReplicateRequest, RevokeKeyRequest, Scope, SearchBatchRequest,
     SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest, Wanted,
 };
 use prost::Message;
@@ -26,7 +27,7 @@ pub(crate) fn rpcs() -> Vec<String> {
 }
 
 /// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes. Of the
-/// rpcs of `Sync` all but `Hello` name a space that no server has. The last one makes the first key.
+/// rpcs of `Sync` all but `Hello` name a space or a group that no server has. The last one makes the first key.
 pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let c = || "c".to_owned();
     let (create, get) =
@@ -63,6 +64,10 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Sync/Reconcile", ReconcileRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
         ("Admin/ListKeys", ListKeysRequest {}.encode_to_vec()),
         ("Admin/RevokeKey", RevokeKeyRequest { id: "0".repeat(16) }.encode_to_vec()),
+        ("Sync/Replicate", ReplicateRequest { group: 1, ..Default::default() }.encode_to_vec()),
+        ("Sync/Acknowledge", AcknowledgeRequest { follower: 3, ..Default::default() }.encode_to_vec()),
+        ("Admin/Promote", PromoteRequest {}.encode_to_vec()),
+        ("Admin/RemoveFollower", RemoveFollowerRequest { id: "0".repeat(16) }.encode_to_vec()),
         ("Admin/CreateToken", token.encode_to_vec()),
         ("Admin/CreateKey", admin_key().encode_to_vec()),
     ];

@@ -1,6 +1,6 @@
 //! What no honest replica sends: each is refused with an error that says why, and nothing of it is stored.
 
-use hyperspace_core::error::ErrorKind::{Conflict, InvalidArgument, LimitExceeded, NotFound, Unsupported};
+use hyperspace_core::error::ErrorKind::{Conflict, InvalidArgument, LimitExceeded, NotFound};
 use hyperspace_core::log::body;
 use hyperspace_core::sync::{Initiator, ItemSet, Offer, encode_all, respond};
 use hyperspace_core::types::Stamp;
@@ -106,8 +106,6 @@ async fn questions_that_make_no_sense_are_refused() {
     refused("nothing", pull(&peer, asking(vec![])).await, InvalidArgument, "1 to 256 spaces, not 0");
     refused("too many", pull(&peer, asking(vec![wanted; 257])).await, InvalidArgument, "not 257");
     refused("twice", pull(&peer, asking(vec![wanted; 2])).await, InvalidArgument, "twice");
-    let follower = PullRequest { follower: true, ..asking(vec![wanted]) };
-    refused("a follower", pull(&peer, follower).await, Unsupported, "not built yet");
     refused("a term", pull(&peer, asking(vec![Wanted { epoch: 3, ..wanted }])).await, Conflict, "is 1, not 3");
     pull(&peer, asking(vec![Wanted { after: u64::MAX, ..wanted }])).await.unwrap();
     pull(&peer, PullRequest { max_bytes: u32::MAX, ..asking(vec![Wanted { after: 0, ..wanted }]) }).await.unwrap();

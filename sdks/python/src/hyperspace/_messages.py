@@ -11,10 +11,12 @@ from google.protobuf.message import Message
 from hyperspace._models import (
     Collection,
     CollectionStats,
+    Follower,
     Hit,
     Key,
     NewKey,
     Point,
+    Replication,
     Snapshot,
     Stats,
     Token,
@@ -62,8 +64,15 @@ def read_collection(message: collections.Collection) -> Collection:
 
 def read_stats(message: admin.Stats) -> Stats:
     """Reads a moment of the server."""
-    each = [_same_fields(CollectionStats, collection) for collection in message.collections]
-    return _same_fields(Stats, message, collections={stats.name: stats for stats in each})
+    each = [_same_fields(CollectionStats, one) for one in message.collections]
+    by_name = {stats.name: stats for stats in each}
+    return _same_fields(Stats, message, collections=by_name, replication=read_replication(message.replication))
+
+
+def read_replication(message: admin.Replication) -> Replication:
+    """Reads what a server is among others."""
+    followers = tuple(_same_fields(Follower, follower) for follower in message.followers)
+    return _same_fields(Replication, message, stale_ms=_optional(message, "stale_ms"), followers=followers)
 
 
 def read_snapshot(message: admin.SnapshotResponse) -> Snapshot:

@@ -120,6 +120,7 @@ class CollectionStats:
         searches: Searches since the server started.
         distances: Distances that these evaluated.
         sequence: The newest number in its log.
+        digest: What its live points amount to: equal at servers that replicate each other and have equal points.
     """
 
     name: str
@@ -135,6 +136,47 @@ class CollectionStats:
     searches: int
     distances: int
     sequence: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A server that follows another one.
+
+    Attributes:
+        id: What names it in calls about it.
+        connected: Whether it listens now.
+        behind: How many numbers of writes it lacks, as far as it has said.
+    """
+
+    id: str
+    connected: bool
+    behind: int
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What a server is among those that replicate each other.
+
+    Attributes:
+        leads: Whether it accepts writes of others, or only those of its leader.
+        term: How many promotions there were, and one more; 0 while no other server is known.
+        leader: Of a follower: the leader's URL.
+        connected: Of a follower: whether its leader answers.
+        stale_ms: Of a follower: how long ago it was last equal to its leader; None when it never was.
+        trouble: Of a follower: why it does not follow, if it knows.
+        repaired: Of a follower: points that differed from its leader's and were mended.
+        followers: Of a leader: those who follow.
+    """
+
+    leads: bool
+    term: int
+    leader: str
+    connected: bool
+    stale_ms: int | None
+    trouble: str
+    repaired: int
+    followers: tuple[Follower, ...]
 
 
 @dataclass(frozen=True)
@@ -160,6 +202,7 @@ class Stats:
         log_records: How many writes that covered.
         reopenings: How often the database was opened again after a failure, while the server went on.
         collections: The caller's collections, by name.
+        replication: What it is among servers that replicate each other.
     """
 
     version: str
@@ -180,6 +223,7 @@ class Stats:
     log_records: int
     reopenings: int
     collections: dict[str, CollectionStats]
+    replication: Replication
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from hyperspace import (
     Collection,
     CollectionStats,
+    Follower,
     Hit,
     Key,
     NewKey,
     Point,
+    Replication,
     Snapshot,
     Stats,
     Token,
@@ -23,8 +25,8 @@ from hyperspace import _rpc as rpc
 from hyperspace._proto import admin_pb2, collections_pb2, points_pb2, types_pb2
 from hyperspace._values import DURABILITIES, METRICS, QUANTIZATIONS, SCOPES
 
-# A rebuild is not among Python's calls.
-LEFT_OUT = {"Admin/Rebuild"}
+# A rebuild is not among Python's calls, nor is who leads among servers.
+LEFT_OUT = {"Admin/Rebuild", "Admin/Promote", "Admin/RemoveFollower"}
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}/{method.name}": method
@@ -66,6 +68,8 @@ def test_what_would_happen_twice_is_not_repeated_blindly() -> None:
         (Collection, [collections_pb2.Collection.DESCRIPTOR, collections_pb2.CollectionConfig.DESCRIPTOR]),
         (CollectionStats, [admin_pb2.CollectionStats.DESCRIPTOR]),
         (Stats, [admin_pb2.Stats.DESCRIPTOR]),
+        (Replication, [admin_pb2.Replication.DESCRIPTOR]),
+        (Follower, [admin_pb2.Follower.DESCRIPTOR]),
         (Snapshot, [admin_pb2.SnapshotResponse.DESCRIPTOR]),
         (VacuumReport, [admin_pb2.VacuumResponse.DESCRIPTOR]),
         (Key, [admin_pb2.Key.DESCRIPTOR]),
