@@ -1,6 +1,6 @@
 //! What no honest replica sends: each is refused with an error that says why, and nothing of it is stored.
 
-use hyperspace_core::error::ErrorKind::{Conflict, InvalidArgument, LimitExceeded, NotFound};
+use hyperspace_core::error::ErrorKind::{Conflict, InvalidArgument, LimitExceeded, NotFound, Unsupported};
 use hyperspace_core::log::body;
 use hyperspace_core::sync::{Initiator, ItemSet, Offer, encode_all, respond};
 use hyperspace_core::types::Stamp;
