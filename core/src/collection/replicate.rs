@@ -179,6 +179,15 @@ impl Collection {
         sealed.max_by_key(|known| known.stamp)
     }
 
+    /// What is known of points that are deleted, in the order of the numbers of their deletes.
+    pub fn deletes(&self) -> Vec<Known> {
+        let sealed = self.segments.iter().flat_map(|sealed| sealed.segment.tombstones());
+        let newest = sealed.filter(|tombstone| self.stamp_of(&tombstone.key) == Some(tombstone.stamp));
+        let mut deletes: Vec<Known> = newest.chain(self.memtable.tombstones().cloned()).map(known_of).collect();
+        sort_by_key(&mut deletes, |known| known.seq);
+        deletes
+    }
+
     /// The newest writes behind a leader's number, in the order of their numbers: as many as have about `most_bytes`
     /// together, one at least; and whether these are all.
     ///

@@ -178,13 +178,18 @@ impl Collection {
         JobInput { blocks, frozen_row: self.memtable.freeze(), sealed_through, sync, tombstones, segments: Vec::new() }
     }
 
-    /// Chooses segments to merge: one with many dead points, or of a size class that is full as many as make one segment
+    /// Chooses segments to merge: one with many dead points, or, when space is wanted back, with tombstones that need not be
+    /// kept; or of a size class that is full as many as make one segment
     /// with columns of at most so many bytes.
     fn to_merge(&self, urgency: Urgency, most: u64) -> Option<Vec<LiveSegment>> {
         let taken = |s: &LiveSegment| self.jobs_out.iter().any(|out| out.segments.contains(&s.segment.id()));
         let free: Vec<&LiveSegment> = self.segments.iter().filter(|s| !taken(s)).collect();
         let many = |s: &LiveSegment| urgency == Urgency::Reclaim || s.live.dead() * 4 >= s.live.len();
-        if let Some(worn) = free.iter().find(|s| s.live.dead() > 0 && many(s)) {
+        let forgotten = self.sync.forgotten();
+        let is_owed = |s: &LiveSegment| {
+            urgency == Urgency::Reclaim && s.segment.tombstones().any(|t| forgotten.has(t.stamp, t.seq))
+        };
+        if let Some(worn) = free.iter().find(|s| s.live.dead() > 0 && many(s) || is_owed(s)) {
             return Some(alloc::vec![(*worn).clone()]);
         }
         let class = |s: &LiveSegment| (s.live.live().max(1) / 512).max(1).ilog(4);

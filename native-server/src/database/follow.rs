@@ -191,7 +191,7 @@ impl Database {
     }
 
     /// Waits for a write on a thread that may block, also where nobody else would do it.
-    fn wait_for(&self, ticket: Ticket) -> Result<()> {
+    pub(super) fn wait_for(&self, ticket: Ticket) -> Result<()> {
         while self.commit_next() {}
         ticket.wait_blocking().map(drop)
     }

@@ -12,7 +12,7 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Rec;
 use hyperspace_core::port::Durability;
 use hyperspace_core::sync::{
-    Cursor, Digest, Hello, ItemSet, Leader, Offer, Page, Pushed, RowChange, Rows, SpaceKey, State, Welcome,
+    Cursor, Digest, Hello, ItemSet, Known, Leader, Offer, Page, Pushed, RowChange, Rows, SpaceKey, State, Welcome,
 };
 use hyperspace_core::types::{IdKey, SpaceId, Stamp, Tenant};
 
@@ -195,6 +195,29 @@ impl Database {
         let items: Arc<Items> = Arc::new(LazyLock::new(Box::new(move || ItemSet::new(snapshot.items(&key)))));
         pinned.push(Pinned { space, cursor: at, since: Instant::now(), items: Arc::clone(&items) });
         Ok((items, true))
+    }
+
+    /// Forgets deletes up to a number, the oldest ones first, as long as they were made before a time; answers how many when
+    /// that is durable. Their tombstones go with the next merges.
+    ///
+    /// # Errors
+    /// `Unavailable` when the collection does not lead; those of [`Database::upsert`].
+    pub fn forget(&self, collection: &Arc<OpenCollection>, through: u64, before_ms: u64) -> Result<usize> {
+        let turn = held(&collection.turn);
+        self.finish_writes(collection)?;
+        let mut count = 0;
+        let ticket = self.submit(collection, Some(Durability::Strict), 0, |engine, _| {
+            let leader = leader(engine)?;
+            let (floor, through) = (leader.floor().seq, through.min(leader.forgettable()));
+            let is_old = |known: &Known| known.seq <= through && known.stamp.hlc >> 16 < before_ms;
+            let deletes = engine.deletes().into_iter().skip_while(|known| known.seq <= floor);
+            let old: Vec<Known> = deletes.take_while(is_old).collect();
+            count = old.len();
+            if old.is_empty() { Ok(None) } else { engine.prepare_change(&leader.forget(old)).map(Some) }
+        })?;
+        drop(turn);
+        self.wait_for(ticket)?;
+        Ok(count)
     }
 
     /// Gives the memory of items back that are kept for long enough.

@@ -10,6 +10,7 @@ mod connections;
 mod convert;
 mod demo;
 mod follow;
+mod forget;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -126,6 +127,7 @@ impl Server {
         let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, is_stopping.clone());
         let following = tokio::spawn(follow::run(handlers.clone(), settings.clone()));
         let recounting = tokio::spawn(recount::run(handlers.clone()));
+        let forgetting = tokio::spawn(forget::run(handlers.clone()));
         let routes = router::router(handlers, health_server, &settings)?;
         let state = keeper.database().state();
         health::report(&reporter, &state).await;
@@ -156,6 +158,7 @@ impl Server {
         let _ = reopening.await;
         let _ = following.await;
         let _ = recounting.await;
+        let _ = forgetting.await;
         block(move || keeper.close()).await?;
         outcome.map_err(|error| Error::internal(format!("the transport failed: {error}")))
     }

@@ -22,6 +22,9 @@ use crate::store::standing::Standing;
 /// How long a write waits for a majority.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A follower that was not heard of for so long is not waited for.
+const AWAY: Duration = Duration::from_hours(24);
+
 /// This server among others.
 pub(super) struct Peers {
     keeper: Arc<Keeper>,
@@ -30,6 +33,8 @@ pub(super) struct Peers {
     leader: Option<String>,
     concern: WriteConcern,
     recount_every: Duration,
+    tombstones_for: Duration,
+    started: Instant,
     /// Whether it leads. Changes when all collections have changed their roles.
     leads: watch::Sender<bool>,
     /// Held while the role changes.
@@ -57,6 +62,8 @@ pub(super) struct Progress {
     /// Its open streams: a new one may begin before the end of an old one is noticed.
     pub(super) streams: usize,
     pub(super) heads: BTreeMap<SpaceId, Cursor>,
+    /// When it was last heard of.
+    heard: Option<Instant>,
 }
 
 impl Peers {
@@ -98,6 +105,8 @@ impl Peers {
             leader: settings.leader.clone().filter(|_| follows),
             concern: settings.write_concern,
             recount_every: Duration::from_secs(settings.recount_seconds.get() as u64),
+            tombstones_for: Duration::from_secs(settings.tombstone_seconds.get() as u64),
+            started: Instant::now(),
             leads: watch::Sender::new(leads),
             changing: Mutex::new(()),
             link: Mutex::default(),
@@ -119,6 +128,24 @@ impl Peers {
     /// How often digests are computed anew.
     pub(super) const fn recount_every(&self) -> Duration {
         self.recount_every
+    }
+
+    /// How long deletes are remembered.
+    pub(super) const fn tombstones_for(&self) -> Duration {
+        self.tombstones_for
+    }
+
+    /// Up to where every follower has a collection. One that was away for long is not waited for: it takes the whole state
+    /// anew when it comes back.
+    pub(super) fn acknowledged(&self, space: SpaceId) -> u64 {
+        let progress = held(&self.progress);
+        let counted = self.standing().followers.into_iter().filter_map(|follower| {
+            let known = progress.get(&follower);
+            let heard = known.and_then(|progress| progress.heard).unwrap_or(self.started);
+            let is_counted = known.is_some_and(|progress| progress.streams > 0) || heard.elapsed() < AWAY;
+            is_counted.then(|| known.and_then(|progress| progress.heads.get(&space)).map_or(0, |head| head.seq))
+        });
+        counted.min().unwrap_or(u64::MAX)
     }
 
     /// The leader that it was told to follow.
@@ -239,7 +266,11 @@ impl Peers {
 
     /// Takes note of how far a follower has come.
     pub(super) fn note_progress(&self, follower: u64, heads: impl IntoIterator<Item = (SpaceId, Cursor)>) {
-        held(&self.progress).entry(follower).or_default().heads.extend(heads);
+        let mut progress = held(&self.progress);
+        let known = progress.entry(follower).or_default();
+        known.heads.extend(heads);
+        known.heard = Some(Instant::now());
+        drop(progress);
         self.progressed.send_replace(());
     }
 
@@ -318,6 +349,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         if let Some(progress) = held(&self.peers.progress).get_mut(&self.follower) {
             progress.streams = progress.streams.saturating_sub(1);
+            progress.heard = Some(Instant::now());
         }
     }
 }

@@ -99,6 +99,8 @@ settings! {
     leader_api_key: Option<Secret> = None;
     /// Seconds after which the digests of all collections are computed anew from the stored bytes; a week.
     recount_seconds: NonZeroUsize = count(7 * 24 * 3600);
+    /// Seconds for which deletes are remembered, so that a replica hears of them: a month. One that was away for longer takes everything anew.
+    tombstone_seconds: NonZeroUsize = count(30 * 24 * 3600);
     /// Which servers have a write before it is answered: the leader, or a majority of it and its followers.
     write_concern: WriteConcern = WriteConcern::Leader;
 }

@@ -374,6 +374,52 @@ async fn a_row_that_rots_on_a_follower_is_found_by_the_scheduled_count_and_repai
     assert_eq!(copy.stats().await.replication.unwrap().repaired, 1, "and no other row was touched");
 }
 
+/// A server whose deletes are forgotten at once.
+fn forgetful(settings: &mut Settings) {
+    settings.tombstone_seconds = std::num::NonZeroUsize::new(1).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_deletes_are_forgotten_when_every_follower_has_them_and_who_was_away_ends_equal_all_the_same() {
+    let leader = Running::with(forgetful).await;
+    let ours = leader.client().await;
+    for name in ["c", "gone"] {
+        ours.create(name, DIMENSION as u64, Metric::L2).await;
+        put(&ours, name, 0..200, &mut Random::new(6)).await;
+    }
+    let follower = Running::with(following(&leader)).await;
+    let copy = follower.client().await;
+    equal(&ours, &copy).await;
+    let none_left = async |client: &Client| {
+        client.vacuum("c").await;
+        client.stats_of("c").await.tombstones == 0
+    };
+    // Both have these.
+    ours.delete("c", numbers(0..50)).await;
+    equal(&ours, &copy).await;
+    until("the leader has no tombstones left", async || none_left(&ours).await).await;
+    put(&ours, "c", 300..301, &mut Random::new(7)).await;
+    until("nor has the follower", async || none_left(&copy).await).await;
+    equal(&ours, &copy).await;
+
+    let folder = follower.stop().await;
+    ours.delete("c", numbers(50..100)).await;
+    ours.collections().delete(DeleteCollectionRequest { name: "gone".into() }).await.unwrap();
+    put(&ours, "c", 301..310, &mut Random::new(8)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(3_500)).await;
+    ours.vacuum("c").await;
+    assert_eq!(ours.stats_of("c").await.tombstones, 50, "a follower that may come back lacks these");
+    let id = ours.stats().await.replication.unwrap().followers[0].id.clone();
+    ours.admin().remove_follower(RemoveFollowerRequest { id }).await.unwrap();
+    until("the leader has no tombstones left", async || none_left(&ours).await).await;
+    let follower = Running::on(folder, following(&leader)).await;
+    let copy = follower.client().await;
+    equal(&ours, &copy).await;
+    assert_eq!(copy.count("c", "").await, 110);
+    let restarted = Running::on(follower.stop().await, following(&leader)).await;
+    equal(&ours, &restarted.client().await).await;
+}
+
 /// Both are killed again and again while somebody writes; what was answered is on both in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn leader_and_follower_killed_at_random_end_equal_and_have_what_was_answered() {
