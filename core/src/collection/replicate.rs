@@ -95,7 +95,7 @@ impl Collection {
                         None => self.bury(id, stamp, seq, applied),
                     }
                 }
-                RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp),
+                RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp, applied),
             }
         }
         self.sync.apply(&note);
@@ -109,9 +109,9 @@ impl Collection {
     }
 
     /// Forgets what is known of an id under this stamp.
-    fn forget(&mut self, key: &IdKey, stamp: Stamp) {
+    fn forget(&mut self, key: &IdKey, stamp: Stamp, applied: &mut Applied) {
         if self.known(key).is_some_and(|known| known.stamp == stamp) {
-            self.kill(key);
+            applied.deleted += usize::from(self.kill(key));
             self.memtable.exhume(key);
         }
     }
