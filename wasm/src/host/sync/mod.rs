@@ -8,11 +8,10 @@
 //! Knows nothing of addresses, connections and retries.
 
 mod talk;
-mod wire;
-
+pub(super) mod wire;
 use std::rc::Rc;
 
-use hyperspace_core::collection::CollectionConfig;
+use hyperspace_core::collection::{Collection, CollectionConfig};
 use hyperspace_core::error::{ErrorKind, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::sync::{Ask, Change, Note, Replica, ReplicaNote, RowChange, State, Step};
@@ -123,7 +122,7 @@ impl<K: Kv> Database<K> {
     /// The newest time in the other collections that are loaded; one that is not tells its own when it is.
     fn newest_elsewhere(&self, but: &Rc<OpenCollection>) -> u64 {
         let others = self.loaded().into_iter().filter(|other| !Rc::ptr_eq(other, but));
-        others.map(|other| other.with_engine(|engine| engine.newest_hlc())).max().unwrap_or(0)
+        others.map(|other| other.with_engine(Collection::newest_hlc)).max().unwrap_or(0)
     }
 
     /// Draws a new name for this database to write under. Every session greets anew, and finds out.

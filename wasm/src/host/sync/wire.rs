@@ -124,14 +124,14 @@ impl<'a> Message<'a> {
 pub type Request = (&'static str, Vec<u8>);
 
 /// Who asks: the leader's number of the space, its term, and the writer.
-pub(super) struct Asker {
-    pub(super) space: u64,
-    pub(super) epoch: u32,
-    pub(super) writer: u64,
+pub(in crate::host) struct Asker {
+    pub(in crate::host) space: u64,
+    pub(in crate::host) epoch: u32,
+    pub(in crate::host) writer: u64,
 }
 
 /// Greets; with a configuration, the collection is made when it is missing.
-pub(super) fn greeting(name: &str, config: Option<&CollectionConfig>, hello: &Hello) -> Request {
+pub(in crate::host) fn greeting(name: &str, config: Option<&CollectionConfig>, hello: &Hello) -> Request {
     let mut out = Vec::new();
     put_bytes(&mut out, 1, name.as_bytes());
     if let Some(config) = config {
@@ -142,7 +142,7 @@ pub(super) fn greeting(name: &str, config: Option<&CollectionConfig>, hello: &He
 }
 
 /// Any other question.
-pub(super) fn question(ask: Ask, asker: &Asker) -> Request {
+pub(in crate::host) fn question(ask: Ask, asker: &Asker) -> Request {
     let mut out = Vec::new();
     if let Ask::Pull(cursor) = ask {
         return ("Pull", pull([(asker.space, cursor)], false));
@@ -170,7 +170,7 @@ pub(super) fn question(ask: Ask, asker: &Asker) -> Request {
 }
 
 /// Asks for what is behind these numbers, and with `follow` for what comes.
-pub(super) fn pull(wanted: impl IntoIterator<Item = (u64, Cursor)>, follow: bool) -> Vec<u8> {
+pub(in crate::host) fn pull(wanted: impl IntoIterator<Item = (u64, Cursor)>, follow: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (space, after) in wanted {
         let mut one = Vec::new();
@@ -184,20 +184,20 @@ pub(super) fn pull(wanted: impl IntoIterator<Item = (u64, Cursor)>, follow: bool
 }
 
 /// The answer to a greeting: the space, its key and the welcome.
-pub(super) fn welcome(body: &[u8]) -> Result<(u64, SpaceKey, Answer)> {
+pub(in crate::host) fn welcome(body: &[u8]) -> Result<(u64, SpaceKey, Answer)> {
     let message = Message::read(body)?;
     let key = SpaceKey(message.bytes[2].try_into().map_err(|_| truncated())?);
     Ok((message.numbers[1], key, Answer::Welcome(decode_all(message.bytes[3], "a welcome")?)))
 }
 
 /// A page of a stream: the space, and the page unless it only tells that the stream lives.
-pub(super) fn page(body: &[u8]) -> Result<(u64, &[u8])> {
+pub(in crate::host) fn page(body: &[u8]) -> Result<(u64, &[u8])> {
     let message = Message::read(body)?;
     Ok((message.numbers[1], message.bytes[2]))
 }
 
 /// The answer to a question that was asked by this method.
-pub(super) fn answer(method: &str, body: &[u8]) -> Result<Answer> {
+pub(in crate::host) fn answer(method: &str, body: &[u8]) -> Result<Answer> {
     let message = Message::read(body)?;
     Ok(match method {
         "Pull" => Answer::Page(decode_all(message.bytes[2], "a page")?),
@@ -224,7 +224,7 @@ fn encode_config(config: &CollectionConfig) -> Vec<u8> {
 }
 
 /// The configurations in a list of collections. What this build does not know (a metric, a quantisation) is left out.
-pub(super) fn listed(body: &[u8]) -> Result<Vec<CollectionConfig>> {
+pub(in crate::host) fn listed(body: &[u8]) -> Result<Vec<CollectionConfig>> {
     let mut configs = Vec::new();
     let mut entries = Vec::new();
     for_each(body, &mut |field, _, bytes| entries.extend((field == 1).then_some(bytes)))?;
