@@ -1,8 +1,8 @@
 //! A collection's conversation with its leader, as far as it is not stored.
 //!
-//! Pages of the stream that follows come whenever they like. One is kept until the session has nothing else to do. It is
-//! taken when it goes on from where the replica stands, and is of a moment after the last own write that was answered: an
-//! older one does not amount to what is here. Whatever is not taken and may be news makes the session pull.
+//! Pages of the stream that follows come whenever they like, in order. One is kept until the session has nothing else to do.
+//! It is taken when none before it was passed over, and when it is of a moment after the last own write that was answered: an
+//! older one does not amount to what is here. Whatever is passed over and may be news makes the session pull.
 
 use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::{Error, Result};
@@ -23,32 +23,30 @@ pub(crate) struct Talk {
     pub(super) met: Option<(u64, SpaceKey)>,
     /// The leader's newest number when it last answered offers.
     head: u64,
-    /// Up to where the stream that follows has come.
-    streamed: u64,
-    /// A page that it brought, and the number behind which that begins.
-    page: Option<(u64, Page)>,
-    /// There may be news that was not taken.
+    /// A page that the stream brought.
+    page: Option<Page>,
+    /// One was passed over.
     has_missed: bool,
 }
 
 impl Default for Talk {
     fn default() -> Self {
         let session = Session::new(Sizes::default());
-        Self { session, met: None, head: 0, streamed: 0, page: None, has_missed: false }
+        Self { session, met: None, head: 0, page: None, has_missed: false }
     }
 }
 
 impl Talk {
     /// Whether there is something to look at before the session waits, where a replica stands at this cursor.
     pub(super) fn has_news(&mut self, at: Cursor) -> Result<bool> {
-        if let Some((behind, page)) = self.page.take() {
-            let Cursor { epoch, seq } = page.cursor;
-            if epoch != at.epoch || behind > at.seq || seq < self.head {
-                self.has_missed = true;
-            } else if seq > at.seq {
+        let is_news = |page: &Page| page.cursor.epoch != at.epoch || page.cursor.seq > at.seq;
+        if let Some(page) = self.page.take().filter(is_news) {
+            let fits = page.cursor.epoch == at.epoch && page.cursor.seq >= self.head;
+            if fits && !self.has_missed {
                 self.session.receive(Answer::Page(page))?;
                 return Ok(true);
             }
+            self.has_missed = true;
         }
         if self.has_missed {
             self.session.look_again();
@@ -174,11 +172,9 @@ impl OpenCollection {
 
     /// From where on a stream is to follow: the leader's number of the space, its term, and the newest number that is here.
     pub(super) fn follow(&self) -> Option<(u64, Cursor)> {
-        let (engine, mut talk) = (self.engine.borrow(), self.talk.borrow_mut());
+        let (engine, talk) = (self.engine.borrow(), self.talk.borrow());
         let State::Replica(replica) = engine.sync() else { return None };
-        let seq = replica.cursor().seq;
-        talk.streamed = seq;
-        Some((replica.space(), Cursor { epoch: talk.session.epoch(), seq }))
+        Some((replica.space(), Cursor { epoch: talk.session.epoch(), seq: replica.cursor().seq }))
     }
 
     /// Keeps a page for when the session has nothing else to do.
@@ -188,12 +184,10 @@ impl OpenCollection {
         check(self.engine.borrow().config(), &answer, now_ms)?;
         let Answer::Page(page) = answer else { return Ok(()) };
         let mut talk = self.talk.borrow_mut();
-        let behind = talk.streamed;
-        talk.streamed = behind.max(page.cursor.seq);
         if talk.page.is_some() {
             talk.has_missed = true;
         } else {
-            talk.page = Some((behind, page));
+            talk.page = Some(page);
         }
         Ok(())
     }
