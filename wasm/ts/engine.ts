@@ -14,8 +14,9 @@ import type { Link } from "./transport.js";
 import type { Durability } from "./types.js";
 
 export { Collection } from "./collection.js";
-export { type ErrorCode, HyperspaceError } from "./errors.js";
+export { type ErrorCode, type ErrorShape, HyperspaceError } from "./errors.js";
 export type { CollectionImage } from "./protocol.js";
+export type { Sync } from "./sync.js";
 export type * from "./types.js";
 
 export interface EngineOptions {

@@ -8,6 +8,9 @@
 import initialise, { Engine, on_panic } from "../pkg/hyperspace_wasm.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
+import { Replication } from "./replication.js";
+import type { Notice } from "./transport.js";
+import type { SyncStatus } from "./types.js";
 
 /** A slice while nobody asks for anything, and while requests keep coming. */
 const IDLE_SLICE_MS = 8;
@@ -24,8 +27,8 @@ export type Asked = Float64Array | undefined;
 type Handlers = { [K in EngineKind]: (body: Body<K>, asked: Asked) => Promise<Reply<K>> | Reply<K> };
 
 export interface Surroundings {
-  /** Indexing went on, or failed. */
-  notify(notice: Extract<Response, { type: "progress" | "failure" }>): void;
+  /** Something went on, or failed, that nobody asked for. */
+  notify(notice: Notice): void;
   /** The engine is gone. */
   failed(error: HyperspaceError): void;
 }
@@ -46,6 +49,8 @@ export class EngineHost {
   /** The collections that this engine has loaded, or is loading, by their space. */
   readonly #reached = new Map<number, Promise<unknown>>();
   readonly #waiters = new Set<Waiter>();
+  /** The conversation with a server, if there is one. */
+  #replication: Replication | undefined;
   readonly backend: "indexeddb" | "memory";
   readonly epoch: number;
 
@@ -67,11 +72,20 @@ export class EngineHost {
     const notify = (thrown: unknown) => surroundings.notify({ type: "failure", error: toShape(thrown) });
     const early: unknown[] = [];
     let tell = (thrown: unknown): unknown => early.push(thrown);
-    const engine = await Engine.open(name, storage, durability, (thrown: unknown) => tell(thrown));
+    let changed = (_space: number, _pulled: number): void => {};
+    const engine = await Engine.open(
+      name,
+      storage,
+      durability,
+      (thrown: unknown) => tell(thrown),
+      (space: number, pulled: number) => changed(space, pulled),
+    );
     tell = notify;
     // Behind the answer: listeners are added when the page has it.
     setTimeout(() => early.forEach(notify));
-    return new EngineHost(engine, surroundings);
+    const host = new EngineHost(engine, surroundings);
+    changed = (space, pulled) => host.#changed(space, pulled);
+    return host;
   }
 
   /** Answers one request. */
@@ -102,6 +116,7 @@ export class EngineHost {
 
   #fail(message: string): void {
     if (this.#engine === undefined) return;
+    this.#endSync();
     this.#engine = undefined;
     this.#surroundings.failed(new HyperspaceError("internal", `the engine failed: ${message}`));
   }
@@ -126,6 +141,7 @@ export class EngineHost {
   readonly #handlers: Handlers = {
     collection: async ({ name, options }) => {
       const reply = (await this.#open.collection(name, options)) as Calls["collection"][1];
+      this.#replication?.met(reply.space, name);
       this.#work();
       return reply;
     },
@@ -177,6 +193,7 @@ export class EngineHost {
         return archive.slice(at - wanted, at).arrayBuffer();
       };
       const made = (await this.#open.readArchive(next)) as Calls["import"][1];
+      this.#replication?.again();
       this.#work();
       return made;
     },
@@ -185,13 +202,56 @@ export class EngineHost {
     importCollection: async ({ name, image }, asked) => {
       const segments = image.segments.map((segment) => segment.bytes);
       await this.#open.importCollection(name, image.manifest, segments, asked);
+      this.#replication?.again();
       return undefined;
     },
+    sync: (plan) => {
+      if (this.#replication === undefined) this.#replication = this.#replicate(plan);
+      else this.#replication.join(plan);
+      return this.#replication.status();
+    },
+    stopSync: () => void this.#endSync(),
+    pauseSync: ({ paused }) => void (paused ? this.#syncing.end("paused") : this.#syncing.resume()),
+    giveToken: (given) => void this.#replication?.give(given),
+    caughtUp: () => this.#syncing.caughtUp(),
+    conflicts: ({ name }) => this.#open.syncConflicts(this.#syncing.spaceOf(name)) as Calls["conflicts"][1],
+    settle: ({ name, count }) => this.#open.syncSettle(this.#syncing.spaceOf(name), count) as Promise<undefined>,
   };
+
+  get #syncing(): Replication {
+    if (this.#replication === undefined) throw new HyperspaceError("closed", "the sync is stopped");
+    return this.#replication;
+  }
+
+  #replicate(plan: Body<"sync">): Replication {
+    const { notify } = this.#surroundings;
+    const home = {
+      engine: () => this.#open,
+      work: () => this.#work(),
+      check: (thrown: unknown) => isTrap(thrown) && this.#fail(String(thrown)),
+      status: (status: SyncStatus) => notify({ type: "sync", status }),
+      askToken: () => notify({ type: "token" }),
+    };
+    return new Replication(home, plan);
+  }
+
+  #endSync(): void {
+    this.#replication?.end("stopped");
+    this.#replication = undefined;
+  }
+
+  /** The engine is still at it: it must not be called from here. */
+  #changed(space: number, pulled: number): void {
+    const replication = this.#replication;
+    if (replication === undefined) return;
+    if (pulled === 0) return void queueMicrotask(() => replication.wake(space));
+    this.#surroundings.notify({ type: "change", change: { collection: replication.nameOf(space), changed: pulled } });
+  }
 
   async #stop(how: (engine: Engine) => Promise<unknown>): Promise<void> {
     const engine = this.#engine;
     if (engine === undefined) return;
+    this.#endSync();
     this.#engine = undefined;
     try {
       await how(engine);
