@@ -13,10 +13,9 @@ import type { SyncBody } from "./protocol.js";
 import { ask, type Call, messages } from "./rpc.js";
 import type { CollectionSummary, CollectionSyncStatus, SyncState, SyncStatus } from "./types.js";
 
-const SERVICES = "/hyperspace.v1.";
-const HELLO = "Sync/Hello";
-const PULL = "Sync/Pull";
+const PACKAGE = "/hyperspace.v1.";
 const LIST = "Collections/List";
+const SYNC = "Sync/";
 /** A question may take long to send; a stream tells every 20 seconds that it lives. */
 const ANSWER_MS = 120_000;
 const SILENCE_MS = 50_000;
@@ -290,7 +289,7 @@ export class Replication {
     }
     await this.#bearing(async (token) => {
       const body = this.#home.engine().syncFollow(Float64Array.from(members, ({ space }) => space));
-      for await (const message of messages(this.#call(PULL, body, token, signal, SILENCE_MS))) {
+      for await (const message of messages(this.#call(`${SYNC}Pull`, body, token, signal, SILENCE_MS))) {
         const member = this.#members.get(this.#home.engine().syncPage(message) ?? Number.NaN);
         if (member !== undefined) await this.#speak(member, this.#round);
       }
@@ -309,7 +308,7 @@ export class Replication {
           this.#tell();
           if (step.kind === "wait") break;
           method = step.method;
-          const answer = await this.#ask(method, step.body, round.signal);
+          const answer = await this.#ask(SYNC + method, step.body, round.signal);
           await this.#home.engine().syncReceive(member.space, method, answer);
           this.#home.work();
         }
@@ -328,9 +327,9 @@ export class Replication {
   #blame(member: Member, round: AbortController, method: string, thrown: unknown): void {
     const error = toShape(thrown);
     const { code } = error;
-    if (code === "unavailable" || code === "unauthenticated") return round.abort(thrown);
     member.failures += 1;
-    if (FINAL.includes(code) || (code === "conflict" && method === HELLO)) member.error = error;
+    if (code === "unavailable" || code === "unauthenticated") round.abort(thrown);
+    else if (FINAL.includes(code) || (code === "conflict" && method === "Hello")) member.error = error;
     else setTimeout(() => void this.#speak(member, round), backOff(member.failures - EASY));
   }
 
@@ -339,7 +338,7 @@ export class Replication {
   }
 
   #call(method: string, body: Uint8Array, token: string | undefined, signal: AbortSignal, patienceMs: number): Call {
-    return { url: this.#plan.url + SERVICES + method, body, token, signal, patienceMs };
+    return { url: this.#plan.url + PACKAGE + method, body, token, signal, patienceMs };
   }
 
   /** Does something with a token, once more with a new one when the server refuses it. */
