@@ -122,20 +122,18 @@ export class Replication {
   }
 
   /** Begins, begins anew, or begins earlier. */
-  readonly resume = (): void => {
+  resume(): void {
     for (const member of this.#members.values()) member.error = undefined;
     if (this.#isOver) {
       this.#become("connecting");
-      globalThis.addEventListener?.("online", this.resume);
       this.#running = this.#running.then(() => this.#run());
     } else {
       this.again();
     }
-  };
+  }
 
   /** Ends the round, and what is under way with it. */
   end(state: "paused" | "stopped" | "failed"): void {
-    globalThis.removeEventListener?.("online", this.resume);
     this.#become(state);
     this.again();
   }

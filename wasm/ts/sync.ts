@@ -22,6 +22,10 @@ export class Sync {
   readonly #listeners = new Listeners<SyncEvents>(["status", "change", "conflict", "error"]);
   #status = STOPPED;
   #token: SyncOptions["token"];
+  /** Workers do not hear of it everywhere. */
+  readonly #online = (): void => {
+    if (this.#status.state === "offline") void this.resume().catch(() => {});
+  };
 
   /** @internal */
   constructor(client: Client) {
@@ -89,6 +93,7 @@ export class Sync {
         paused: false,
       });
       this.#become(status);
+      globalThis.addEventListener?.("online", this.#online);
     } catch (error) {
       this.#token = before;
       throw error;
@@ -104,6 +109,7 @@ export class Sync {
 
   /** @internal */
   end(): void {
+    globalThis.removeEventListener?.("online", this.#online);
     this.#become(STOPPED);
   }
 
