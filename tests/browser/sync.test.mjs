@@ -325,6 +325,7 @@ test("a session ends with the last tab that wants it, however that tab ends", {
 test("a token that has expired is replaced, and a wrong one is a typed error", {
   timeout: 2 * MINUTES,
 }, async (context) => {
+  const server = await serve(context, "tokens");
   const cli = async (key, ...words) => {
     const as = key === undefined ? [] : ["--api-key", key];
     const { stdout } = await promisify(execFile)(CLI, ["--server", server.url, "--json", ...as, ...words]);
@@ -361,7 +362,9 @@ test("a token that has expired is replaced, and a wrong one is a typed error", {
   await page.evaluate(() => window.put(1, "with a new token"));
   await caughtUp(page);
   assert.equal(tokens.length, 2);
-  const [stored] = await cli(key, "collections", "list");
+  const {
+    collections: [stored],
+  } = await cli(key, "collections", "list");
   assert.equal(stored.points, 1);
   assert.deepEqual(await page.evaluate(() => [window.sync.status.error, window.failures]), [
     undefined,

@@ -5,7 +5,7 @@
  * most. A trap ends the engine and is reported; no call is left waiting for it.
  */
 
-import initialise, { Engine, on_panic } from "../pkg/hyperspace_wasm.js";
+import { Engine, initSync, on_panic } from "../pkg/hyperspace_wasm.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
 import { Replication } from "./replication.js";
@@ -68,7 +68,7 @@ export class EngineHost {
     module: WebAssembly.Module,
     surroundings: Surroundings,
   ): Promise<EngineHost> {
-    await initialise({ module_or_path: module });
+    initSync({ module });
     const notify = (thrown: unknown) => surroundings.notify({ type: "failure", error: toShape(thrown) });
     const early: unknown[] = [];
     let tell = (thrown: unknown): unknown => early.push(thrown);
