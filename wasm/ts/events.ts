@@ -7,8 +7,8 @@ type Sets<Events> = { [E in keyof Events]: Set<(event: Events[E]) => void> };
 export class Listeners<Events> {
   readonly #of: Sets<Events>;
 
-  constructor(names: readonly (keyof Events)[]) {
-    this.#of = Object.fromEntries(names.map((name) => [name, new Set()])) as Sets<Events>;
+  constructor(none: Sets<Events>) {
+    this.#of = none;
   }
 
   /** Listens; the answer stops listening. */

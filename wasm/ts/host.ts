@@ -8,9 +8,8 @@
 import { Engine, initSync, on_panic } from "../pkg/hyperspace_wasm.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
-import { Replication } from "./replication.js";
+import { Replication, stopped } from "./replication.js";
 import type { Notice } from "./transport.js";
-import type { SyncStatus } from "./types.js";
 
 /** A slice while nobody asks for anything, and while requests keep coming. */
 const IDLE_SLICE_MS = 8;
@@ -72,19 +71,18 @@ export class EngineHost {
     const notify = (thrown: unknown) => surroundings.notify({ type: "failure", error: toShape(thrown) });
     const early: unknown[] = [];
     let tell = (thrown: unknown): unknown => early.push(thrown);
-    let changed = (_space: number, _pulled: number): void => {};
+    let host: EngineHost | undefined;
     const engine = await Engine.open(
       name,
       storage,
       durability,
       (thrown: unknown) => tell(thrown),
-      (space: number, pulled: number) => changed(space, pulled),
+      (space: number, pulled: number) => host?.changed(space, pulled),
     );
     tell = notify;
     // Behind the answer: listeners are added when the page has it.
     setTimeout(() => early.forEach(notify));
-    const host = new EngineHost(engine, surroundings);
-    changed = (space, pulled) => host.#changed(space, pulled);
+    host = new EngineHost(engine, surroundings);
     return host;
   }
 
@@ -102,6 +100,11 @@ export class EngineHost {
   /** Says which tabs may ask again for what they asked before. */
   keepTabs(tabs: number[]): void {
     this.#engine?.keepTabs(Float64Array.from(tabs));
+  }
+
+  /** Points of a space were written here, or pulled. The engine is still at it: it must not be called from here. */
+  changed(space: number, pulled: number): void {
+    queueMicrotask(() => this.#replication?.changed(space, pulled));
   }
 
   /** Ends the engine; flushed, as long as it owns the database. */
@@ -219,18 +222,16 @@ export class EngineHost {
   };
 
   get #syncing(): Replication {
-    if (this.#replication === undefined) throw new HyperspaceError("closed", "the sync is stopped");
+    if (this.#replication === undefined) throw stopped();
     return this.#replication;
   }
 
   #replicate(plan: Body<"sync">): Replication {
-    const { notify } = this.#surroundings;
     const home = {
       engine: () => this.#open,
       work: () => this.#work(),
       check: (thrown: unknown) => isTrap(thrown) && this.#fail(String(thrown)),
-      status: (status: SyncStatus) => notify({ type: "sync", status }),
-      askToken: () => notify({ type: "token" }),
+      notify: this.#surroundings.notify,
     };
     return new Replication(home, plan);
   }
@@ -238,14 +239,6 @@ export class EngineHost {
   #endSync(): void {
     this.#replication?.end("stopped");
     this.#replication = undefined;
-  }
-
-  /** The engine is still at it: it must not be called from here. */
-  #changed(space: number, pulled: number): void {
-    const replication = this.#replication;
-    if (replication === undefined) return;
-    if (pulled === 0) return void queueMicrotask(() => replication.wake(space));
-    this.#surroundings.notify({ type: "change", change: { collection: replication.nameOf(space), changed: pulled } });
   }
 
   async #stop(how: (engine: Engine) => Promise<unknown>): Promise<void> {

@@ -36,7 +36,7 @@ export abstract class Database {
   #backend: "indexeddb" | "memory" = "memory";
   #closing: Promise<void> | undefined;
   #sync: Sync | undefined;
-  readonly #listeners = new Listeners<Events>(["progress", "error"]);
+  readonly #listeners = new Listeners<Events>({ progress: new Set(), error: new Set() });
 
   /** @internal */
   protected constructor(name: string) {
@@ -147,15 +147,9 @@ export abstract class Database {
    * @throws `invalid_argument` when an option is wrong; `already_exists` when another server or other collections are synced.
    */
   async sync(options: SyncOptions): Promise<Sync> {
-    const sync = this.#sync ?? new Sync(this.client);
-    this.#sync = sync;
-    try {
-      await sync.begin(options);
-    } catch (error) {
-      if (sync.status.state === "stopped") this.#sync = undefined;
-      throw error;
-    }
-    return sync;
+    this.#sync ??= new Sync(this.client);
+    await this.#sync.begin(options);
+    return this.#sync;
   }
 
   /** Closes and deletes the database. */

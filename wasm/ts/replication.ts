@@ -8,9 +8,10 @@
  */
 
 import type { Engine } from "../pkg/hyperspace_wasm.js";
-import { type ErrorShape, fromShape, HyperspaceError, toShape } from "./errors.js";
+import { type ErrorShape, HyperspaceError, toShape } from "./errors.js";
 import type { SyncBody } from "./protocol.js";
 import { ask, type Call, messages } from "./rpc.js";
+import type { Notice } from "./transport.js";
 import type { CollectionSummary, CollectionSyncStatus, SyncState, SyncStatus } from "./types.js";
 
 const PACKAGE = "/hyperspace.v1.";
@@ -36,6 +37,9 @@ const EASY = 5;
 /** What does not get better by being asked again. */
 const FINAL = ["invalid_argument", "not_found", "permission_denied", "unsupported", "corrupted"];
 
+/** Of several collections, the state that the first of these is: one that failed leaves the others alone. */
+const STATES = ["syncing", "live", "failed"] as const;
+
 /** What replication needs of the engine's host. */
 export interface Home {
   /** @throws `closed` */
@@ -44,9 +48,7 @@ export interface Home {
   work(): void;
   /** The engine may have failed. */
   check(thrown: unknown): void;
-  status(status: SyncStatus): void;
-  /** A token is needed: some page has a way to get one. */
-  askToken(): void;
+  notify(notice: Notice): void;
 }
 
 /** A collection that takes part. */
@@ -109,11 +111,9 @@ export class Replication {
       if (error !== undefined) return { name, state: "failed", pending, conflicts, error };
       return { name, state: state === "live" && !isAtRest ? "syncing" : state, pending, conflicts };
     });
-    const worst = (["syncing", "live", "failed"] as const).find((some) =>
-      collections.some((one) => one.state === some),
-    );
+    const states = collections.map((collection) => collection.state);
     const status: SyncStatus = {
-      state: (state === "live" && worst) || state,
+      state: (state === "live" && STATES.find((some) => states.includes(some))) || state,
       pending: collections.reduce((sum, { pending }) => sum + pending, 0),
       collections,
     };
@@ -149,10 +149,12 @@ export class Replication {
     if (!this.#members.has(space) && this.#wants(name)) this.again();
   }
 
-  /** Something was written here. What comes within a few milliseconds is offered together. */
-  wake(space: number): void {
+  /** Points were written here, or pulled. Writes that come within a few milliseconds are offered together. */
+  changed(space: number, pulled: number): void {
     const member = this.#members.get(space);
-    if (member === undefined || member.isWoken) return;
+    if (member === undefined) return;
+    if (pulled > 0) this.#home.notify({ type: "change", change: { collection: member.name, changed: pulled } });
+    if (pulled > 0 || member.isWoken) return;
     member.isWoken = true;
     setTimeout(() => {
       member.isWoken = false;
@@ -170,7 +172,8 @@ export class Replication {
   /** Resolves when all that was written before is answered for, and both sides were equal when compared after that. */
   async caughtUp(): Promise<undefined> {
     for (;;) {
-      if (this.#state === "failed" || this.#state === "stopped") throw fromShape(this.#error ?? toShape(STOPPED));
+      if (this.#state === "failed") throw this.#error;
+      if (this.#state === "stopped") throw stopped();
       const round = this.#round;
       const members = [...this.#members.values()];
       if (this.#state === "live") {
@@ -180,7 +183,7 @@ export class Replication {
         });
         await Promise.all(compared);
         const failed = members.find(({ error }) => error !== undefined);
-        if (failed?.error !== undefined) throw fromShape(failed.error);
+        if (failed !== undefined) throw failed.error;
         if (!round.signal.aborted && members.every(({ failures }) => failures === 0)) return void this.#say();
       }
       await new Promise<void>((resolve) => this.#watchers.push(resolve));
@@ -191,10 +194,6 @@ export class Replication {
   spaceOf(name: string): number {
     for (const member of this.#members.values()) if (member.name === name) return member.space;
     throw new HyperspaceError("not_found", `collection \`${name}\` is not synced`);
-  }
-
-  nameOf(space: number): string {
-    return this.#members.get(space)?.name ?? "";
   }
 
   get #isOver(): boolean {
@@ -282,9 +281,7 @@ export class Replication {
   /** Listens for what others write, until the stream ends. */
   async #listen({ signal }: AbortController): Promise<void> {
     const members = [...this.#members.values()].filter(({ error }) => error === undefined);
-    if (members.length === 0) {
-      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-    }
+    if (members.length === 0) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(AGAIN)));
     await this.#bearing(async (token) => {
       const body = this.#home.engine().syncFollow(Float64Array.from(members, ({ space }) => space));
       for await (const message of messages(this.#call(`${SYNC}Pull`, body, token, signal, SILENCE_MS))) {
@@ -354,14 +351,14 @@ export class Replication {
   async #credential(): Promise<string | undefined> {
     if (this.#token === undefined && this.#plan.asks) {
       this.#asked ??= new Promise((resolve, reject) => {
-        const timer = setTimeout(() => this.#given(toShape(NO_TOKEN)), TOKEN_MS);
+        const timer = setTimeout(() => this.#given(NO_TOKEN), TOKEN_MS);
         this.#given = (error) => {
           clearTimeout(timer);
           this.#asked = undefined;
           if (error === undefined) resolve();
-          else reject(fromShape(error));
+          else reject(error);
         };
-        this.#home.askToken();
+        this.#home.notify({ type: "token" });
       });
       await this.#asked;
     }
@@ -388,15 +385,18 @@ export class Replication {
     if (this.#state === "stopped") return;
     const status = this.status();
     const told = JSON.stringify(status);
-    if (told !== this.#told) this.#home.status(status);
+    if (told !== this.#told) this.#home.notify({ type: "sync", status });
     this.#told = told;
   }
 }
 
 /** Why a round ends that has not failed. */
-const AGAIN = new HyperspaceError("unavailable", "a new round begins");
-const STOPPED = new HyperspaceError("closed", "the sync is stopped");
+const AGAIN = Symbol();
 const NO_TOKEN = new HyperspaceError("unavailable", `no page gave a token within ${TOKEN_MS / 1000} s`);
+
+export function stopped(): HyperspaceError {
+  return new HyperspaceError("closed", "the sync is stopped");
+}
 
 /** A random time below a bound that doubles with every failure. */
 function backOff(failures: number): number {

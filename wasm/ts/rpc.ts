@@ -7,15 +7,8 @@ import { HyperspaceError } from "./errors.js";
 
 const PREFIX = 5;
 const OUTCOME = 0x80;
-/** What an outcome's number means where the server does not say it in our own words: proxies speak too. */
-const CODES: Record<string, string> = {
-  4: "unavailable",
-  7: "permission_denied",
-  8: "limit_exceeded",
-  12: "unsupported",
-  14: "unavailable",
-  16: "unauthenticated",
-};
+/** What says an outcome not in our words stands in between: so it refuses, or else the server cannot be had. */
+const REFUSALS: Record<string, string> = { 7: "permission_denied", 16: "unauthenticated" };
 
 export interface Call {
   /** The server's address with the method's name. */
@@ -31,33 +24,27 @@ export interface Call {
 /** The messages of an answer, until the server has ended it well. */
 export async function* messages({ url, body, token, signal, patienceMs }: Call): AsyncGenerator<Uint8Array> {
   const ending = new AbortController();
-  const whole = AbortSignal.any([signal, ending.signal]);
-  const patiently = async <T>(promise: Promise<T>): Promise<T> => {
-    const timer = setTimeout(() => ending.abort(), patienceMs);
-    try {
-      return await promise;
-    } catch (cause) {
-      signal.throwIfAborted();
-      const why = ending.signal.aborted ? `was silent for ${patienceMs / 1000} s` : UNREACHABLE;
-      throw new HyperspaceError("unavailable", `${url} ${why}`, { cause });
-    } finally {
-      clearTimeout(timer);
-    }
+  const either = AbortSignal.any([signal, ending.signal]);
+  const patiently = <T>(promise: Promise<T>): Promise<T> => {
+    const silent = () => ending.abort(unavailable(`${url} was silent for ${patienceMs / 1000} s`));
+    const timer = setTimeout(silent, patienceMs);
+    const failed = (cause: unknown) => {
+      either.throwIfAborted();
+      throw unavailable(`${url} cannot be reached, or does not allow this page's origin`, cause);
+    };
+    return promise.catch(failed).finally(() => clearTimeout(timer));
   };
   try {
     const headers = new Headers({ "content-type": "application/grpc-web+proto" });
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
-    const answer = await patiently(fetch(url, { method: "POST", headers, body: framed(body), signal: whole }));
+    const answer = await patiently(fetch(url, { method: "POST", headers, body: framed(body), signal: either }));
     if (isOutcome(answer.headers)) return;
-    const reader = answer.body?.getReader();
-    const type = answer.headers.get("content-type");
-    if (reader === undefined || !answer.ok || !type?.startsWith("application/grpc-web")) {
-      throw new HyperspaceError("unavailable", `${url} answered ${answer.status} and ${type} instead of gRPC-web`);
-    }
+    if (!answer.ok || answer.body === null) throw unavailable(`${url} answered ${answer.status} instead of gRPC-web`);
+    const reader = answer.body.getReader();
     let held: Uint8Array<ArrayBuffer> = new Uint8Array();
     for (;;) {
       const { value } = await patiently(reader.read());
-      if (value === undefined) throw new HyperspaceError("unavailable", `${url} was cut off`);
+      if (value === undefined) throw unavailable(`${url} was cut off`);
       held = joined(held, value);
       while (held.length >= PREFIX) {
         const end = PREFIX + new DataView(held.buffer, held.byteOffset).getUint32(1);
@@ -76,40 +63,41 @@ export async function* messages({ url, body, token, signal, patienceMs }: Call):
 
 /** The one message of an answer, or the first of several, whose others are not waited for. */
 export async function ask(call: Call): Promise<Uint8Array> {
-  const answer = messages(call);
-  const { value } = await answer.next();
-  // The outcome of what is whole with it, or the next of several.
-  await answer.next();
-  await answer.return(undefined);
-  if (value === undefined) throw new HyperspaceError("unavailable", `${call.url} answered nothing`);
-  return value;
+  let first: Uint8Array | undefined;
+  for await (const message of messages(call)) {
+    if (first !== undefined) break;
+    first = message;
+  }
+  if (first === undefined) throw unavailable(`${call.url} answered nothing`);
+  return first;
 }
 
-const UNREACHABLE = "cannot be reached, or does not allow this page's origin";
+function unavailable(message: string, cause?: unknown): HyperspaceError {
+  return new HyperspaceError("unavailable", message, { cause });
+}
 
 /** Whether these say how a call ended; throws when it failed. */
 function isOutcome(headers: Headers): boolean {
   const status = headers.get("grpc-status");
   if (status === null || status === "0") return status !== null;
-  const code = headers.get("hyperspace-error") ?? CODES[status] ?? "internal";
+  const code = headers.get("hyperspace-error") ?? REFUSALS[status] ?? "unavailable";
   const message = decodeURIComponent(headers.get("grpc-message") ?? code);
   throw new HyperspaceError(code, message, { retryable: headers.get("hyperspace-retryable") === "true" });
 }
 
+/** Lines of `name:value`. */
 function trailers(frame: Uint8Array): Headers {
-  const lines = new TextDecoder().decode(frame).split("\r\n").filter(Boolean);
-  return new Headers(
-    lines.map((line): [string, string] => {
-      const at = line.indexOf(":");
-      return [line.slice(0, at), line.slice(at + 1)];
-    }),
-  );
+  const headers = new Headers();
+  for (const [, name = "", value = ""] of new TextDecoder().decode(frame).matchAll(/(.+?):(.*)/g)) {
+    headers.set(name, value);
+  }
+  return headers;
 }
 
-function framed(body: Uint8Array): Uint8Array<ArrayBuffer> {
-  const prefix = new Uint8Array(PREFIX);
-  new DataView(prefix.buffer).setUint32(1, body.length);
-  return joined(prefix, body);
+function framed(body: Uint8Array): Blob {
+  const prefix = new DataView(new ArrayBuffer(PREFIX));
+  prefix.setUint32(1, body.length);
+  return new Blob([prefix, body as Uint8Array<ArrayBuffer>]);
 }
 
 function joined(head: Uint8Array, tail: Uint8Array): Uint8Array<ArrayBuffer> {

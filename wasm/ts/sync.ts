@@ -19,7 +19,12 @@ interface SyncEvents {
 /** Keeps collections equal to those of a server. Got from {@link Hyperspace.sync}. */
 export class Sync {
   readonly #client: Client;
-  readonly #listeners = new Listeners<SyncEvents>(["status", "change", "conflict", "error"]);
+  readonly #listeners = new Listeners<SyncEvents>({
+    status: new Set(),
+    change: new Set(),
+    conflict: new Set(),
+    error: new Set(),
+  });
   #status = STOPPED;
   #token: SyncOptions["token"];
   /** Workers do not hear of it everywhere. */
