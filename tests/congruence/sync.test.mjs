@@ -149,6 +149,55 @@ test("a collection that is deleted on the server fails alone and keeps its point
   await assert.rejects(sync.caughtUp(), { code: "not_found" });
 });
 
+test("a collection that is refused again and again at first is live when it is not any more", {
+  timeout: MINUTES,
+}, async (context) => {
+  const world = await serve(context);
+  const [here, there] = [await device(context), await device(context)];
+  await here.db.collection("quiet", { dimension: 2, metric: "l2" });
+  let refusals = 0;
+  world.spoil = (method, response) => {
+    if (method !== "Push" || refusals === 8) return false;
+    refusals += 1;
+    const conflict = { "grpc-status": "10", "hyperspace-error": "conflict", "hyperspace-retryable": "false" };
+    response.writeHead(200, { "content-type": "application/grpc-web+proto", ...conflict }).end();
+    return true;
+  };
+  await put(here.notes, 1, "refused at first");
+  const sync = await here.db.sync({ url: world.url });
+  const other = await there.db.sync({ url: world.direct });
+  await sync.caughtUp();
+  assert.equal(refusals, 8);
+  await other.caughtUp();
+  await put(there.notes, 2, "from elsewhere");
+  await new Promise((resolve) => sync.on("change", resolve));
+  assert.deepEqual([await text(here.notes, 2), await text(there.notes, 1)], ["from elsewhere", "refused at first"]);
+});
+
+test("a collection that is deleted here is synced no more, and the others go on", {
+  timeout: MINUTES,
+}, async (context) => {
+  const world = await serve(context);
+  const [here, there] = [await device(context), await device(context)];
+  const gone = await here.db.collection("gone", { dimension: 2, metric: "l2" });
+  await put(gone, 1, "kept by the server");
+  const sync = await here.db.sync({ url: world.url });
+  await sync.caughtUp();
+  const other = await there.db.sync({ url: world.direct });
+  await other.caughtUp();
+  await here.db.deleteCollection("gone");
+  await put(await there.db.collection("gone"), 2, "for a collection that is not there");
+  await put(there.notes, 1, "for one that is");
+  await other.caughtUp();
+  await until(sync, ({ collections }) => collections.length === 1);
+  await sync.caughtUp();
+  assert.equal(await text(here.notes, 1), "for one that is");
+  await sync.stop();
+  const again = await here.db.sync({ url: world.url });
+  await again.caughtUp();
+  assert.equal(await (await here.db.collection("gone")).count(), 2);
+});
+
 test("an option that is wrong is refused, and another session beside one too", {
   timeout: MINUTES,
 }, async (context) => {

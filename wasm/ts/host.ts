@@ -150,6 +150,7 @@ export class EngineHost {
     },
     collections: () => this.#open.collections() as Promise<Calls["collections"][1]>,
     deleteCollection: async ({ name }, asked) => {
+      this.#replication?.drop(name);
       const deleted = await this.#open.deleteCollection(name, asked);
       // Who still has a handle of it is told its name.
       this.#reached.clear();
@@ -217,9 +218,13 @@ export class EngineHost {
     pauseSync: ({ paused }) => void (paused ? this.#syncing.end("paused") : this.#syncing.resume()),
     giveToken: (given) => void this.#replication?.give(given),
     caughtUp: () => this.#syncing.caughtUp(),
-    conflicts: ({ name }) => this.#open.syncConflicts(this.#syncing.spaceOf(name)) as Calls["conflicts"][1],
-    settle: ({ name, count }) => this.#open.syncSettle(this.#syncing.spaceOf(name), count) as Promise<undefined>,
+    conflicts: async ({ name }) => this.#open.syncConflicts(await this.#spaceOf(name)) as Calls["conflicts"][1],
+    settle: async ({ name, count }) => this.#open.syncSettle(await this.#spaceOf(name), count) as Promise<undefined>,
   };
+
+  async #spaceOf(name: string): Promise<number> {
+    return ((await this.#open.collection(name, undefined)) as Calls["collection"][1]).space;
+  }
 
   get #syncing(): Replication {
     if (this.#replication === undefined) throw stopped();

@@ -30,7 +30,7 @@ export async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if (!MAGIC.every((byte, at) => bytes[at] === byte)) {
     throw new HyperspaceError(
       "invalid_argument",
-      `the engine's address ${url} answered ${type} instead of WebAssembly (development servers send their index page for unknown files): ${HINT}`,
+      `the engine's address ${url} answered ${type} instead of WebAssembly (an index page?): ${HINT}`,
     );
   }
   return WebAssembly.compile(bytes);

@@ -59,6 +59,8 @@ interface Member {
   turn: Promise<void>;
   isWoken: boolean;
   failures: number;
+  /** It was not at rest in time for the stream: once it is, there has to be another one. */
+  isLate: boolean;
   error: ErrorShape | undefined;
 }
 
@@ -149,6 +151,11 @@ export class Replication {
     if (!this.#members.has(space) && this.#wants(name)) this.again();
   }
 
+  /** A collection is deleted here. */
+  drop(name: string): void {
+    for (const member of this.#members.values()) if (member.name === name) this.#members.delete(member.space);
+  }
+
   /** Points were written here, or pulled. Writes that come within a few milliseconds are offered together. */
   changed(space: number, pulled: number): void {
     const member = this.#members.get(space);
@@ -188,12 +195,6 @@ export class Replication {
       }
       await new Promise<void>((resolve) => this.#watchers.push(resolve));
     }
-  }
-
-  /** The space of a collection that takes part. */
-  spaceOf(name: string): number {
-    for (const member of this.#members.values()) if (member.name === name) return member.space;
-    throw new HyperspaceError("not_found", `collection \`${name}\` is not synced`);
   }
 
   get #isOver(): boolean {
@@ -272,7 +273,7 @@ export class Replication {
       const { space } = (await engine.collection(name, undefined)) as { space: number };
       if (gone.delete(space)) continue;
       const turn = Promise.resolve();
-      this.#members.set(space, { name, space, turn, isWoken: false, failures: 0, error: undefined });
+      this.#members.set(space, { name, space, turn, isWoken: false, failures: 0, isLate: false, error: undefined });
     }
     for (const space of gone) this.#members.delete(space);
     this.#tell();
@@ -308,6 +309,8 @@ export class Replication {
           this.#home.work();
         }
         member.failures = 0;
+        if (member.isLate && this.#state === "live") this.again();
+        member.isLate = false;
       } catch (thrown) {
         if (round.signal.aborted) return;
         this.#home.check(thrown);
@@ -323,6 +326,7 @@ export class Replication {
     const error = toShape(thrown);
     const { code } = error;
     member.failures += 1;
+    member.isLate ||= this.#state !== "live";
     if (code === "unavailable" || code === "unauthenticated") round.abort(thrown);
     else if (FINAL.includes(code) || (code === "conflict" && method === "Hello")) member.error = error;
     else setTimeout(() => void this.#speak(member, round), backOff(member.failures - EASY));
@@ -383,10 +387,14 @@ export class Replication {
 
   #say(): void {
     if (this.#state === "stopped") return;
-    const status = this.status();
-    const told = JSON.stringify(status);
-    if (told !== this.#told) this.#home.notify({ type: "sync", status });
-    this.#told = told;
+    try {
+      const status = this.status();
+      const told = JSON.stringify(status);
+      if (told !== this.#told) this.#home.notify({ type: "sync", status });
+      this.#told = told;
+    } catch (thrown) {
+      this.#home.check(thrown);
+    }
   }
 }
 
