@@ -112,11 +112,13 @@ export function initSync({ module }) {
 }
 `;
 
-/** Ways of loading that are not ours (`load.ts`), and what is for browsers older than modules in workers. */
+/** Ways of loading that are not ours (`load.ts`), what is for browsers older than modules in workers, freeing by hand. */
 const UNUSED = [
   [/let wasmModule,[\s\S]*/, LOADER],
   [/\nif \(!\('encodeInto' in cachedTextEncoder\)\) \{\n[\s\S]*?\n\}\n/, ""],
   [/ {4}if \(realloc === undefined\) \{\n[\s\S]*?\n {4}\}\n/, ""],
+  [/ {4}__destroy_into_raw\(\) \{[\s\S]*?free\(\) \{[\s\S]*?\n {4}\}\n/, ""],
+  [/\nif \(Symbol\.dispose\).*/, ""],
   [/\(typeof FinalizationRegistry === 'undefined'\)\n.*\n {4}: /g, ""],
 ];
 

@@ -107,20 +107,19 @@ export class Replication {
   }
 
   status(): SyncStatus {
-    const state = this.#state;
+    const here = this.#state;
     const collections = [...this.#members.values()].map(({ name, space, error }): CollectionSyncStatus => {
       const { pending, conflicts, isAtRest } = this.#home.engine().syncStatus(space);
-      if (error !== undefined) return { name, state: "failed", pending, conflicts, error };
-      return { name, state: state === "live" && !isAtRest ? "syncing" : state, pending, conflicts };
+      const state = error ? "failed" : here === "live" && !isAtRest ? "syncing" : here;
+      return { name, state, pending, conflicts, ...(error && { error }) };
     });
-    const states = collections.map((collection) => collection.state);
-    const status: SyncStatus = {
-      state: (state === "live" && STATES.find((some) => states.includes(some))) || state,
+    const states = collections.map(({ state }) => state);
+    return {
+      state: (here === "live" && STATES.find((state) => states.includes(state))) || here,
       pending: collections.reduce((sum, { pending }) => sum + pending, 0),
       collections,
+      ...(this.#error && { error: this.#error }),
     };
-    if (this.#error !== undefined) status.error = this.#error;
-    return status;
   }
 
   /** Begins, begins anew, or begins earlier. */
