@@ -188,7 +188,10 @@ export abstract class Database {
 
   #notice(notice: Notice): void {
     if (notice.type === "progress") this.#listeners.emit("progress", notice.progress);
-    else if (notice.type === "failure") this.#listeners.emit("error", fromShape(notice.error));
-    else this.#sync?.hear(notice);
+    else if (notice.type !== "failure") this.#sync?.hear(notice);
+    else {
+      if (!this.client.isOpen) this.#sync?.end();
+      this.#listeners.emit("error", fromShape(notice.error));
+    }
   }
 }

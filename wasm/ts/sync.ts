@@ -27,6 +27,8 @@ export class Sync {
   });
   #status = STOPPED;
   #token: SyncOptions["token"];
+  /** Whether this tab wants it: what is told of it is told to all tabs. */
+  #isWanted = false;
   /** Workers do not hear of it everywhere. */
   readonly #online = (): void => {
     if (this.#status.state === "offline") void this.resume().catch(() => {});
@@ -88,6 +90,7 @@ export class Sync {
     }
     const before = this.#token;
     this.#token = token;
+    this.#isWanted = true;
     const isFunction = typeof token === "function";
     try {
       const status = await this.#client.call("sync", {
@@ -101,12 +104,14 @@ export class Sync {
       globalThis.addEventListener?.("online", this.#online);
     } catch (error) {
       this.#token = before;
+      this.#isWanted = this.#status.state !== "stopped";
       throw error;
     }
   }
 
   /** @internal */
   hear(notice: Notice): void {
+    if (!this.#isWanted) return;
     if (notice.type === "sync") this.#become(notice.status);
     else if (notice.type === "change") this.#listeners.emit("change", notice.change);
     else if (typeof this.#token === "function") void this.#give(this.#token);
@@ -115,6 +120,7 @@ export class Sync {
   /** @internal */
   end(): void {
     globalThis.removeEventListener?.("online", this.#online);
+    this.#isWanted = false;
     this.#become(STOPPED);
   }
 
