@@ -260,43 +260,6 @@ test("the server is killed in the middle of a push: nothing is lost, nothing is 
   for (const page of [first, second]) assert.equal(await page.evaluate(() => window.notes.count()), written - 3);
 });
 
-test("when the tab that owns the database crashes, another one that wants the sync goes on with it", {
-  timeout: 2 * MINUTES,
-}, async (context) => {
-  const server = await serve(context, "tabs");
-  const profile = await device(context);
-  const owner = await openTab(profile);
-  const heir = await openTab(profile);
-  await sync(owner, { url: server.url });
-  await sync(heir, { url: server.url });
-  const elsewhere = { url: "http://localhost:1" };
-  const refused = await heir.evaluate((options) => window.db.sync(options).catch(String), elsewhere);
-  assert.match(
-    refused,
-    /syncs all collections with http:\/\/127[^ ]* already, not all collections with http:\/\/localhost:1$/,
-  );
-  await caughtUp(heir);
-  await heir.evaluate(() => window.put(1, "under the first owner"));
-  const writing = heir.evaluate(async () => {
-    for (let id = 2; id <= 60; id += 1) await window.put(id, "under whoever owns it");
-  });
-  await until(heir, () => window.notes.get(10));
-  await crash(profile, owner);
-  await writing;
-  await caughtUp(heir);
-  const other = await openTab(await device(context));
-  await sync(other, { url: server.url });
-  await caughtUp(other);
-  assert.equal(Object.keys(await all(other)).length, 60);
-  await other.evaluate(() => window.put(61, "from elsewhere"));
-  await until(heir, () => window.notes.get(61));
-  // Nobody wants it any more: the owner goes on without it, and another server may be had.
-  const idle = await openTab(profile);
-  await idle.evaluate(() => window.put(62, "by a tab that does not sync"));
-  await heir.evaluate(() => window.sync.stop());
-  assert.equal(await idle.evaluate((options) => window.code(window.db.sync(options)), elsewhere), "answered");
-});
-
 async function crash(profile, page) {
   const cdp = await profile.newCDPSession(page);
   const crashed = new Promise((resolve) => page.once("crash", resolve));
@@ -305,6 +268,47 @@ async function crash(profile, page) {
   await page.close();
 }
 
+for (const [what, end] of [
+  ["crashes", crash],
+  ["is closed", (_, page) => page.close()],
+]) {
+  test(`when the tab that owns the database ${what}, another one that wants the sync goes on with it`, {
+    timeout: 2 * MINUTES,
+  }, async (context) => {
+    const server = await serve(context, `tabs-${what}`);
+    const profile = await device(context);
+    const owner = await openTab(profile);
+    const heir = await openTab(profile);
+    await sync(owner, { url: server.url });
+    await sync(heir, { url: server.url });
+    const elsewhere = { url: "http://localhost:1" };
+    const refused = await heir.evaluate((options) => window.db.sync(options).catch(String), elsewhere);
+    assert.match(
+      refused,
+      /syncs all collections with http:\/\/127[^ ]* already, not all collections with http:\/\/localhost:1$/,
+    );
+    await caughtUp(heir);
+    await heir.evaluate(() => window.put(1, "under the first owner"));
+    const writing = heir.evaluate(async () => {
+      for (let id = 2; id <= 60; id += 1) await window.put(id, "under whoever owns it");
+    });
+    await until(heir, () => window.notes.get(10));
+    await end(profile, owner);
+    await writing;
+    await caughtUp(heir);
+    const other = await openTab(await device(context));
+    await sync(other, { url: server.url });
+    await caughtUp(other);
+    assert.equal(Object.keys(await all(other)).length, 60);
+    await other.evaluate(() => window.put(61, "from elsewhere"));
+    await until(heir, () => window.notes.get(61));
+    // Nobody wants it any more: the owner goes on without it, and another server may be had.
+    const idle = await openTab(profile);
+    await idle.evaluate(() => window.put(62, "by a tab that does not sync"));
+    await heir.evaluate(() => window.sync.stop());
+    assert.equal(await idle.evaluate((options) => window.code(window.db.sync(options)), elsewhere), "answered");
+  });
+}
 test("a session ends with the last tab that wants it, however that tab ends", {
   timeout: 2 * MINUTES,
 }, async (context) => {
