@@ -22,11 +22,12 @@ export function listeningUrl(line) {
 /**
  * Starts a server on a free port of this machine, for a test.
  * @param data its data directory
- * @param flags more of its command line
+ * @param flags more of its command line; `--listen` among them names the port
  * @returns its URL; `stop`, which ends it in order and fails unless it exits with 0; and `kill`, which ends it at once
  */
 export async function startServer(data, ...flags) {
-  const args = ["--listen", "127.0.0.1:0", "--data-dir", data, "--log", "warn", ...flags];
+  const listen = flags.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
+  const args = [...listen, "--data-dir", data, "--log", "warn", ...flags];
   const child = spawn(SERVER, args, { env: environment, stdio: ["ignore", "pipe", "inherit"] });
   const ended = new Promise((resolve) => child.on("close", (code, signal) => resolve(code ?? signal)));
   const end = (signal) => {

@@ -352,11 +352,14 @@ test("an upgrade that an old page blocks is an error that asks to close it, and 
   await context.close();
 });
 
+/** How the glue's functions that put begin. */
+const PUTS = /function\(\) \{ return handleError\((?=function \([^)]*\) \{\s+const ret = arg0\.(?:put|add)\()/g;
+
 /** Serves the package with glue that throws out of the engine at the n-th put: what a trap does, in the same place. */
 async function serveTraps() {
   const trap = (text) => {
     let patched = 0;
-    const result = text.replace(/(__wbg_(?:put|add)_[0-9a-f]+: function\(\) \{ return handleError\()/g, (found) => {
+    const result = text.replace(PUTS, (found) => {
       patched += 1;
       return found.replace(
         "function() {",

@@ -9,3 +9,4 @@ mod data;
 mod engine;
 mod formats;
 mod support;
+mod wire;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::random::effort;
-use crate::{server, tab};
+use crate::{server, sync, tab};
 
 /// What a run did, in short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Simulation {
     pub(crate) run: fn(u64) -> Result<Trace, Violation>,
 }
 
-const SIMULATIONS: &[Simulation] = &[server::SIMULATION, tab::SIMULATION];
+const SIMULATIONS: &[Simulation] = &[server::SIMULATION, sync::SIMULATION, tab::SIMULATION];
 
 impl Simulation {
     /// Runs a seed; a panic is a violation as well.

@@ -75,6 +75,76 @@ test("closing terminates the worker, and a second close is the same", async () =
   assert.equal(worker.sent.filter(({ kind }) => kind === "close").length, 1);
 });
 
+test("a status of the sync tells each error and each conflict once, and a token is fetched when it is asked for", async () => {
+  const status = (more) => ({ state: "live", pending: 0, collections: [], ...more });
+  const one = (conflicts, error) => ({ name: "notes", state: "live", pending: 0, conflicts, ...(error && { error }) });
+  const worker = new StandIn(({ kind }) => ({ ...replies, sync: status(), giveToken: null })[kind]);
+  const db = await Hyperspace.open("notes", { worker });
+  const tokens = ["first", "second"];
+  const token = () => tokens.shift() ?? Promise.reject(new Error("signed out"));
+  const sync = await db.sync({ url: "https://vectors.example//", token });
+  const { body } = worker.sent.find(({ kind }) => kind === "sync");
+  assert.deepEqual(body, {
+    url: "https://vectors.example",
+    collections: undefined,
+    token: undefined,
+    asks: true,
+    paused: false,
+  });
+  const told = [];
+  sync.on("error", ({ code, message }) => told.push([code, message]));
+  sync.on("conflict", ({ collection, conflicts }) => told.push([collection, conflicts]));
+  sync.on("change", (change) => told.push(change));
+  const late = { code: "unavailable", message: "no network", retryable: true };
+  const shape = { code: "conflict", message: "another shape", retryable: false };
+  for (const next of [
+    status({ error: late }),
+    status({ error: late, collections: [one(0)] }),
+    status({ collections: [one(2)] }),
+    status({ collections: [one(2, shape)] }),
+    status({ collections: [one(1, shape)] }),
+    status({ error: late }),
+  ]) {
+    worker.say({ type: "sync", status: next });
+    assert.equal(sync.status, next);
+  }
+  worker.say({ type: "change", change: { collection: "notes", changed: 3 } });
+  assert.deepEqual(told, [
+    ["unavailable", "no network"],
+    ["notes", 2],
+    ["conflict", "another shape"],
+    ["unavailable", "no network"],
+    { collection: "notes", changed: 3 },
+  ]);
+
+  for (let asked = 0; asked < 3; asked += 1) worker.say({ type: "token" });
+  await new Promise((resolve) => setTimeout(resolve));
+  const given = worker.sent.filter(({ kind }) => kind === "giveToken").map(({ body }) => body);
+  assert.deepEqual(
+    given.map(({ token, error }) => [token, error?.message]),
+    [
+      ["first", undefined],
+      ["second", undefined],
+      [undefined, "Error: signed out"],
+    ],
+  );
+  worker.say({ type: "fatal", error: { code: "internal", message: "gone", retryable: false } });
+  assert.equal(sync.status.state, "stopped");
+});
+
+test("a tab that has stopped the sync hears no more of that of other tabs, until it wants it again", async () => {
+  const status = { state: "live", pending: 0, collections: [] };
+  const worker = new StandIn(({ kind }) => ({ ...replies, sync: status, stopSync: null })[kind]);
+  const db = await Hyperspace.open("notes", { worker });
+  const sync = await db.sync({ url: "http://localhost:50051" });
+  await sync.stop();
+  worker.say({ type: "sync", status });
+  assert.equal(sync.status.state, "stopped");
+  assert.equal(await db.sync({ url: "http://localhost:50051" }), sync);
+  worker.say({ type: "sync", status: { ...status, pending: 1 } });
+  assert.equal(sync.status.pending, 1);
+});
+
 test("opening can be given up", async () => {
   const worker = new StandIn(() => undefined);
   const abort = new AbortController();

@@ -14,8 +14,9 @@ import type { Link } from "./transport.js";
 import type { Durability } from "./types.js";
 
 export { Collection } from "./collection.js";
-export { type ErrorCode, HyperspaceError } from "./errors.js";
+export { type ErrorCode, type ErrorShape, HyperspaceError } from "./errors.js";
 export type { CollectionImage } from "./protocol.js";
+export type { Sync } from "./sync.js";
 export type * from "./types.js";
 
 export interface EngineOptions {
@@ -39,7 +40,7 @@ export class EmbeddedHyperspace extends Database {
     }
     const { storage = "memory", durability = "relaxed" } = options;
     const database = new EmbeddedHyperspace(name);
-    const body = { name, storage, fallback: undefined, durability, wasm: wasmSource(options) };
+    const body = { name, storage, fallback: undefined, durability, wasm: await wasmSource(options) };
     await database.attach(directLink(database), body);
     return database;
   }
@@ -65,8 +66,19 @@ function directLink(database: Database): Link {
   return { post: (request) => void seat.handle(request), end: () => {} };
 }
 
-function wasmSource({ wasmModule, wasmUrl }: EngineOptions): WasmSource {
+async function wasmSource({ wasmModule, wasmUrl }: EngineOptions): Promise<WasmSource> {
   if (wasmModule !== undefined) return { module: wasmModule };
-  if (wasmUrl !== undefined) return { url: new URL(wasmUrl).href };
-  return { url: new URL("../pkg/hyperspace_wasm_bg.wasm", import.meta.url).href };
+  const url = wasmUrl === undefined ? new URL("../pkg/hyperspace_wasm_bg.wasm", import.meta.url) : new URL(wasmUrl);
+  if (url.protocol === "file:") return { module: await WebAssembly.compile(await readFile(url)) };
+  return { url: url.href };
+}
+
+/** Node has no fetch for file addresses. Asked for at run time, so that no bundler follows it. */
+function readFile(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  const { process } = globalThis as unknown as { process: { getBuiltinModule(name: string): FileSystem } };
+  return process.getBuiltinModule("node:fs/promises").readFile(url);
+}
+
+interface FileSystem {
+  readFile(path: URL): Promise<Uint8Array<ArrayBuffer>>;
 }

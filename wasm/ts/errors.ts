@@ -14,7 +14,7 @@ export type ErrorCode =
   | "closed"
   | "internal";
 
-/** An error as it crosses from the worker. */
+/** An error as data: how it crosses from the worker, and stands in a status. */
 export interface ErrorShape {
   code: string;
   message: string;

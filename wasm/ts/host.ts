@@ -5,9 +5,11 @@
  * most. A trap ends the engine and is reported; no call is left waiting for it.
  */
 
-import initialise, { Engine, on_panic } from "../pkg/hyperspace_wasm.js";
+import { Engine, initSync, on_panic } from "../pkg/hyperspace_wasm.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
+import { Replication, stopped } from "./replication.js";
+import type { Notice } from "./transport.js";
 
 /** A slice while nobody asks for anything, and while requests keep coming. */
 const IDLE_SLICE_MS = 8;
@@ -24,8 +26,8 @@ export type Asked = Float64Array | undefined;
 type Handlers = { [K in EngineKind]: (body: Body<K>, asked: Asked) => Promise<Reply<K>> | Reply<K> };
 
 export interface Surroundings {
-  /** Indexing went on, or failed. */
-  notify(notice: Extract<Response, { type: "progress" | "failure" }>): void;
+  /** Something went on, or failed, that nobody asked for. */
+  notify(notice: Notice): void;
   /** The engine is gone. */
   failed(error: HyperspaceError): void;
 }
@@ -46,6 +48,8 @@ export class EngineHost {
   /** The collections that this engine has loaded, or is loading, by their space. */
   readonly #reached = new Map<number, Promise<unknown>>();
   readonly #waiters = new Set<Waiter>();
+  /** The conversation with a server, if there is one. */
+  #replication: Replication | undefined;
   readonly backend: "indexeddb" | "memory";
   readonly epoch: number;
 
@@ -63,15 +67,23 @@ export class EngineHost {
     module: WebAssembly.Module,
     surroundings: Surroundings,
   ): Promise<EngineHost> {
-    await initialise({ module_or_path: module });
+    initSync({ module });
     const notify = (thrown: unknown) => surroundings.notify({ type: "failure", error: toShape(thrown) });
     const early: unknown[] = [];
     let tell = (thrown: unknown): unknown => early.push(thrown);
-    const engine = await Engine.open(name, storage, durability, (thrown: unknown) => tell(thrown));
+    let host: EngineHost | undefined;
+    const engine = await Engine.open(
+      name,
+      storage,
+      durability,
+      (thrown: unknown) => tell(thrown),
+      (space: number, pulled: number) => host?.changed(space, pulled),
+    );
     tell = notify;
     // Behind the answer: listeners are added when the page has it.
     setTimeout(() => early.forEach(notify));
-    return new EngineHost(engine, surroundings);
+    host = new EngineHost(engine, surroundings);
+    return host;
   }
 
   /** Answers one request. */
@@ -90,6 +102,11 @@ export class EngineHost {
     this.#engine?.keepTabs(Float64Array.from(tabs));
   }
 
+  /** Points of a space were written here, or pulled. The engine is still at it: it must not be called from here. */
+  changed(space: number, pulled: number): void {
+    queueMicrotask(() => this.#replication?.changed(space, pulled));
+  }
+
   /** Ends the engine; flushed, as long as it owns the database. */
   close(): Promise<void> {
     return this.#stop((engine) => engine.close());
@@ -102,6 +119,7 @@ export class EngineHost {
 
   #fail(message: string): void {
     if (this.#engine === undefined) return;
+    this.#endSync();
     this.#engine = undefined;
     this.#surroundings.failed(new HyperspaceError("internal", `the engine failed: ${message}`));
   }
@@ -126,11 +144,13 @@ export class EngineHost {
   readonly #handlers: Handlers = {
     collection: async ({ name, options }) => {
       const reply = (await this.#open.collection(name, options)) as Calls["collection"][1];
+      this.#replication?.met(reply.space, name);
       this.#work();
       return reply;
     },
     collections: () => this.#open.collections() as Promise<Calls["collections"][1]>,
     deleteCollection: async ({ name }, asked) => {
+      this.#replication?.drop(name);
       const deleted = await this.#open.deleteCollection(name, asked);
       // Who still has a handle of it is told its name.
       this.#reached.clear();
@@ -177,6 +197,7 @@ export class EngineHost {
         return archive.slice(at - wanted, at).arrayBuffer();
       };
       const made = (await this.#open.readArchive(next)) as Calls["import"][1];
+      this.#replication?.again();
       this.#work();
       return made;
     },
@@ -185,13 +206,50 @@ export class EngineHost {
     importCollection: async ({ name, image }, asked) => {
       const segments = image.segments.map((segment) => segment.bytes);
       await this.#open.importCollection(name, image.manifest, segments, asked);
+      this.#replication?.again();
       return undefined;
     },
+    sync: (plan) => {
+      if (this.#replication === undefined) this.#replication = this.#replicate(plan);
+      else this.#replication.join(plan);
+      return this.#replication.status();
+    },
+    stopSync: () => void this.#endSync(),
+    pauseSync: ({ paused }) => void (paused ? this.#syncing.end("paused") : this.#syncing.resume()),
+    giveToken: (given) => void this.#replication?.give(given),
+    caughtUp: () => this.#syncing.caughtUp(),
+    conflicts: async ({ name }) => this.#open.syncConflicts(await this.#spaceOf(name)) as Calls["conflicts"][1],
+    settle: async ({ name, count }) => this.#open.syncSettle(await this.#spaceOf(name), count) as Promise<undefined>,
   };
+
+  async #spaceOf(name: string): Promise<number> {
+    return ((await this.#open.collection(name, undefined)) as Calls["collection"][1]).space;
+  }
+
+  get #syncing(): Replication {
+    if (this.#replication === undefined) throw stopped();
+    return this.#replication;
+  }
+
+  #replicate(plan: Body<"sync">): Replication {
+    const home = {
+      engine: () => this.#open,
+      work: () => this.#work(),
+      check: (thrown: unknown) => isTrap(thrown) && this.#fail(String(thrown)),
+      notify: this.#surroundings.notify,
+    };
+    return new Replication(home, plan);
+  }
+
+  #endSync(): void {
+    this.#replication?.end("stopped");
+    this.#replication = undefined;
+  }
 
   async #stop(how: (engine: Engine) => Promise<unknown>): Promise<void> {
     const engine = this.#engine;
     if (engine === undefined) return;
+    this.#endSync();
     this.#engine = undefined;
     try {
       await how(engine);

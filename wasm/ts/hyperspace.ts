@@ -2,7 +2,9 @@
 
 import { Collection } from "./collection.js";
 import { fromShape, HyperspaceError } from "./errors.js";
+import { Listeners } from "./events.js";
 import type { OpenBody } from "./protocol.js";
+import { Sync } from "./sync.js";
 import { Client, type Link, type Notice } from "./transport.js";
 import type {
   CollectionOptions,
@@ -11,6 +13,7 @@ import type {
   Metadata,
   StorageInfo,
   StorageStats,
+  SyncOptions,
 } from "./types.js";
 
 interface Events {
@@ -19,8 +22,6 @@ interface Events {
   /** Something failed in the background: a job, a lost connection, the engine itself. */
   error: HyperspaceError;
 }
-
-type Listener<E extends keyof Events> = (event: Events[E]) => void;
 
 /** The client's ways to the browser's storage manager; absent outside browsers. */
 function storageManager(): StorageManager | undefined {
@@ -34,7 +35,8 @@ export abstract class Database {
   readonly client: Client;
   #backend: "indexeddb" | "memory" = "memory";
   #closing: Promise<void> | undefined;
-  readonly #listeners: { [E in keyof Events]: Set<Listener<E>> } = { progress: new Set(), error: new Set() };
+  #sync: Sync | undefined;
+  readonly #listeners = new Listeners<Events>({ progress: new Set(), error: new Set() });
 
   /** @internal */
   protected constructor(name: string) {
@@ -64,7 +66,7 @@ export abstract class Database {
     const reply = await this.client.call("collection", { name, options });
     const owner = {
       client: this.client,
-      onProgress: (listener: Listener<"progress">) => this.on("progress", listener),
+      onProgress: (listener: (progress: IndexProgress) => void) => this.on("progress", listener),
     };
     return new Collection<M>(owner, { name, ...reply });
   }
@@ -124,11 +126,8 @@ export abstract class Database {
   }
 
   /** Listens; the answer stops listening. */
-  on<E extends keyof Events>(event: E, listener: Listener<E>): () => void {
-    const listeners = this.#listeners[event];
-    if (listeners === undefined) throw new HyperspaceError("invalid_argument", `there is no event \`${event}\``);
-    listeners.add(listener);
-    return () => listeners.delete(listener);
+  on<E extends keyof Events>(event: E, listener: (event: Events[E]) => void): () => void {
+    return this.#listeners.on(event, listener);
   }
 
   /**
@@ -137,6 +136,20 @@ export abstract class Database {
    */
   async pauseIndexing(paused: boolean): Promise<void> {
     await this.client.call("pauseIndexing", { paused });
+  }
+
+  /**
+   * Keeps collections equal to those of a server, from now on and in both directions. Resolves when the engine has taken it
+   * on, without waiting for the network: what is written meanwhile is sent when there is one.
+   *
+   * A database is synced with one server; any of its tabs may ask for it, and it goes on while one of these is open.
+   *
+   * @throws `invalid_argument` when an option is wrong; `already_exists` when another server or other collections are synced.
+   */
+  async sync(options: SyncOptions): Promise<Sync> {
+    this.#sync ??= new Sync(this.client);
+    await this.#sync.begin(options);
+    return this.#sync;
   }
 
   /** Closes and deletes the database. */
@@ -166,6 +179,7 @@ export abstract class Database {
 
   #end(): void {
     this.client.die({ code: "closed", message: "the database is closed", retryable: false });
+    this.#sync?.end();
   }
 
   async #persisted(): Promise<boolean> {
@@ -173,20 +187,11 @@ export abstract class Database {
   }
 
   #notice(notice: Notice): void {
-    if (notice.type === "progress") emit(this.#listeners.progress, notice.progress);
-    else emit(this.#listeners.error, fromShape(notice.error));
-  }
-}
-
-/** A listener that throws must not keep the others, or the engine's answers, from arriving. */
-function emit<T>(listeners: Set<(event: T) => void>, event: T): void {
-  for (const listener of [...listeners]) {
-    try {
-      listener(event);
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
+    if (notice.type === "progress") this.#listeners.emit("progress", notice.progress);
+    else if (notice.type !== "failure") this.#sync?.hear(notice);
+    else {
+      if (!this.client.isOpen) this.#sync?.end();
+      this.#listeners.emit("error", fromShape(notice.error));
     }
   }
 }

@@ -18,7 +18,8 @@ import { workerLink } from "./transport.js";
 import type { OpenOptions } from "./types.js";
 
 export { Collection } from "./collection.js";
-export { type ErrorCode, HyperspaceError } from "./errors.js";
+export { type ErrorCode, type ErrorShape, HyperspaceError } from "./errors.js";
+export type { Sync } from "./sync.js";
 export type * from "./types.js";
 export { uuidv7 } from "./uuid.js";
 

@@ -5,8 +5,7 @@ import type { WasmSource } from "./protocol.js";
 
 const MAGIC = [0x00, 0x61, 0x73, 0x6d];
 
-const HINT =
-  "serve the file `hyperspace_wasm_bg.wasm` of the package `hyperspace-db` there, or pass its address as `wasmUrl` to `Hyperspace.open`";
+const HINT = "serve `hyperspace_wasm_bg.wasm` of the package `hyperspace-db` there, or pass its address as `wasmUrl`";
 
 /**
  * Compiles the engine.
@@ -16,7 +15,6 @@ const HINT =
 export async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if ("module" in source) return source.module;
   const { url } = source;
-  if (url.startsWith("file:")) return WebAssembly.compile(await readFile(url));
   let response: Response;
   try {
     response = await fetch(url);
@@ -32,18 +30,8 @@ export async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if (!MAGIC.every((byte, at) => bytes[at] === byte)) {
     throw new HyperspaceError(
       "invalid_argument",
-      `the engine's address ${url} answered ${type} instead of WebAssembly (development servers send their index page for unknown files): ${HINT}`,
+      `the engine's address ${url} answered ${type} instead of WebAssembly (an index page?): ${HINT}`,
     );
   }
   return WebAssembly.compile(bytes);
-}
-
-/** Node has no fetch for file addresses. Asked for at run time, so that no bundler follows it. */
-function readFile(url: string): Promise<Uint8Array<ArrayBuffer>> {
-  const { process } = globalThis as unknown as { process: { getBuiltinModule(name: string): FileSystem } };
-  return process.getBuiltinModule("node:fs/promises").readFile(new URL(url));
-}
-
-interface FileSystem {
-  readFile(path: URL): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -9,7 +9,7 @@
 
 import { type ErrorShape, toShape } from "./errors.js";
 import { EngineHost, type Surroundings } from "./host.js";
-import { isOwner, livingTabs, tabLock } from "./locks.js";
+import { hold, isOwner, livingTabs, tabLock } from "./locks.js";
 import type { Body, EngineKind, OpenBody, Request, Response } from "./protocol.js";
 import { TABS_VERSION, type ToOwner, type ToTab } from "./tabs.js";
 
@@ -38,6 +38,8 @@ export class Owner {
   readonly #events: OwnerEvents;
   /** This end of the channel of each other tab. */
   readonly #others = new Map<number, BroadcastChannel>();
+  /** The tabs that want the database to be synced. */
+  readonly #syncing = new Set<number>();
   #paused: boolean;
   #isOver = false;
   #lookedAt = performance.now();
@@ -84,12 +86,14 @@ export class Owner {
     try {
       if (!(await this.#standing())) return undefined;
       if (kind === "destroy") return void (await this.#destroy());
+      if (kind === "stopSync") return { type: "value", call, value: await this.#unsync(tab) };
       const asked = this.backend === "indexeddb" ? Float64Array.of(tab, call, since) : undefined;
       const value = await this.#host.serve(kind as EngineKind, body as Body<EngineKind>, asked);
       if (kind === "pauseIndexing") {
         this.#paused = body.paused;
         this.#present();
       }
+      if (kind === "sync") this.#sync(tab);
       return { type: "value", call, value };
     } catch (thrown) {
       const error = toShape(thrown);
@@ -126,6 +130,21 @@ export class Owner {
       if (response !== undefined) this.#tell(channel, { type: "response", epoch: this.epoch, response });
     };
     this.#others.set(tab, channel);
+  }
+
+  /** A tab wants the database to be synced, as long as it lives: then its lock can be had. */
+  #sync(tab: number): void {
+    if (this.#syncing.has(tab)) return;
+    this.#syncing.add(tab);
+    if (tab === this.#plan.tab) return;
+    void hold(tabLock(this.#plan.body.name, tab)).then((release) => {
+      release();
+      if (!this.#isOver) void this.#unsync(tab);
+    });
+  }
+
+  async #unsync(tab: number): Promise<undefined> {
+    if (this.#syncing.delete(tab) && this.#syncing.size === 0) await this.#host.serve("stopSync", {});
   }
 
   #tell(channel: BroadcastChannel | undefined, said: ToTab): void {

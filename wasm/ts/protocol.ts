@@ -17,6 +17,9 @@ import type {
   Metric,
   PointId,
   StorageStats,
+  SyncChange,
+  SyncConflict,
+  SyncStatus,
 } from "./types.js";
 
 /** Where the engine's code comes from: an absolute URL that the page resolved, or the compiled module. */
@@ -84,6 +87,17 @@ export interface CollectionImage {
   segments: { id: string; bytes: Uint8Array }[];
 }
 
+/** A session with a server, as every tab that wants it says it to every owner. */
+export interface SyncBody {
+  url: string;
+  /** In order; absent: all. */
+  collections: string[] | undefined;
+  token: string | undefined;
+  /** Whether the page can be asked for a token. */
+  asks: boolean;
+  paused: boolean;
+}
+
 /** Every call: what it takes and what it gives. */
 export interface Calls {
   open: [OpenBody, { backend: "indexeddb" | "memory" }];
@@ -108,6 +122,13 @@ export interface Calls {
   export: [Record<string, never>, Blob];
   import: [{ archive: Blob }, CollectionSummary[]];
   importCollection: [{ name: string; image: CollectionImage }, undefined];
+  sync: [SyncBody, SyncStatus];
+  stopSync: [Record<string, never>, undefined];
+  pauseSync: [{ paused: boolean }, undefined];
+  giveToken: [{ token: string | undefined; error: ErrorShape | undefined }, undefined];
+  caughtUp: [Record<string, never>, undefined];
+  conflicts: [{ name: string }, SyncConflict[]];
+  settle: [{ name: string; count: number }, undefined];
   destroy: [Record<string, never>, undefined];
   close: [Record<string, never>, undefined];
 }
@@ -125,5 +146,9 @@ export type Response =
   | { type: "error"; call: number; error: ErrorShape }
   | { type: "progress"; progress: IndexProgress }
   | { type: "failure"; error: ErrorShape }
+  | { type: "sync"; status: SyncStatus }
+  | { type: "change"; change: SyncChange }
+  /** Whoever can get a token is asked for one. */
+  | { type: "token" }
   /** The engine is gone: nothing sent from now on is answered. */
   | { type: "fatal"; error: ErrorShape };

@@ -16,6 +16,7 @@ import { alone, checkShareable, hold, isWanted, ownerLock, tabLock } from "./loc
 import { Owner } from "./owner.js";
 import type { OpenBody, Request, Response } from "./protocol.js";
 import { TABS_VERSION, type ToAll, type ToOwner, type ToTab } from "./tabs.js";
+import type { Notice } from "./transport.js";
 
 /** How often a tab that waits for an answer calls for the owner, and how many calls in a row may stay unanswered. */
 const CALL_MS = 2_000;
@@ -50,6 +51,8 @@ export class Seat {
   readonly #asked = new Map<number, Asked>();
   #body: OpenBody | undefined;
   #module: WebAssembly.Module | undefined;
+  /** The session with a server that this tab wants: said to every owner. */
+  #session: Asked | undefined;
   #isOpen = false;
   #hasEnded = false;
   /** Between all tabs, and between this one and the owner. */
@@ -172,7 +175,7 @@ export class Seat {
       paused: this.#isPaused,
     };
     const owner = await Owner.start(plan, {
-      notify: (notice) => this.#send(notice),
+      notify: (notice) => this.#pass(notice),
       failed: (error) => this.fail(error),
       lost: () => turn && this.#lose(turn),
       destroyed: () => void this.#farewell(),
@@ -206,7 +209,7 @@ export class Seat {
       this.#answer({ type: "value", call: request.call, value: { backend: this.#owner?.backend ?? "indexeddb" } });
       return;
     }
-    const since = this.#asked.keys().next().value ?? request.call;
+    const since = [...this.#asked.values()].find((asked) => !isLongWait(asked))?.request.call ?? request.call;
     if (this.#owner !== undefined) {
       void this.#owner.serve(request, this.#tab, since).then((answer) => answer && this.#answer(answer as Answer));
       return;
@@ -216,14 +219,36 @@ export class Seat {
   }
 
   #askAll(): void {
+    // Before what is asked about it.
+    if (this.#session !== undefined) this.#ask(this.#session);
     for (const asked of [...this.#asked.values()]) this.#ask(asked);
   }
 
   #answer(answer: Answer): void {
     const asked = this.#asked.get(answer.call);
     this.#asked.delete(answer.call);
+    if (answer.type === "value") {
+      if (asked?.request.kind === "sync") this.#session = asked;
+      if (asked?.request.kind === "stopSync") this.#session = undefined;
+    } else if (answer.call === this.#session?.request.call) {
+      this.#endSession(answer.error);
+    }
     asked?.reply(answer);
     this.#closing?.();
+  }
+
+  /** An owner does not take the session on. */
+  #endSession(error: ErrorShape): void {
+    this.#session = undefined;
+    this.#send({ type: "sync", status: { state: "failed", error, pending: 0, collections: [] } });
+  }
+
+  /** Hands on what nobody asked for. */
+  #pass(notice: Notice): void {
+    if (notice.type === "sync" && this.#session?.request.kind === "sync") {
+      this.#session.request.body.paused = notice.status.state === "paused";
+    }
+    this.#send(notice);
   }
 
   #refuse(error: ErrorShape): void {
@@ -237,7 +262,7 @@ export class Seat {
     if (said.type === "response") {
       if (!this.#isHeard || said.epoch !== this.#epoch) return;
       if ("call" in said.response) this.#answer(said.response);
-      else this.#send(said.response);
+      else if (said.response.type !== "fatal") this.#pass(said.response);
       return;
     }
     if (this.#turn !== undefined) {
@@ -285,6 +310,7 @@ export class Seat {
       asked.failures += 1;
       if (asked.failures >= MOST_FAILURES) this.#answer(failure(call, FAILED_TWICE));
     }
+    if (this.#session !== undefined && ++this.#session.failures >= MOST_FAILURES) this.#endSession(FAILED_TWICE);
   }
 
   /** Calls for the owner, again and again, as long as somebody waits for an answer of it. */
@@ -318,7 +344,6 @@ export class Seat {
   /** Answers what was asked before, has everything acknowledged flushed, and leaves the database to the other tabs. */
   async #close(call: number): Promise<Answer> {
     await new Promise<void>((resolve) => {
-      const isLongWait = ({ request }: Asked) => request.kind === "indexed";
       this.#closing = () => [...this.#asked.values()].every(isLongWait) && resolve();
       this.#closing();
     });
@@ -396,6 +421,11 @@ const OTHER_VERSION: ErrorShape = {
   message: "another tab has the database open with another version of hyperspace-db: close it or load it anew",
   retryable: true,
 };
+
+/** What may wait for longer than anybody should wait for it. */
+function isLongWait({ request }: Asked): boolean {
+  return request.kind === "indexed" || request.kind === "caughtUp";
+}
 
 function failure(call: number, error: ErrorShape): Answer {
   return { type: "error", call, error };

@@ -10,7 +10,7 @@
 import type { Request, Response } from "./protocol.js";
 
 /** Raised when what tabs say to each other changes. */
-export const TABS_VERSION = 1;
+export const TABS_VERSION = 2;
 
 /** A tab calls for the owner. */
 export interface Hello {

@@ -15,7 +15,7 @@ interface Pending {
   reject(reason: unknown): void;
 }
 
-export type Notice = Extract<Response, { type: "progress" | "failure" }>;
+export type Notice = Exclude<Response, { call: number } | { type: "fatal" }>;
 
 /** Numbers calls, matches answers to them, and fails every one of them when the engine dies. */
 export class Client {

@@ -1,5 +1,7 @@
 /** The types of the public surface. Nothing here exists at run time. */
 
+import type { ErrorShape } from "./errors.js";
+
 /** A number is an integer from 0 to 2^53-1, a bigint any u64, a string 1 to 128 bytes of UTF-8. Integers above 2^53-1 come back as bigint. */
 export type PointId = number | bigint | string;
 
@@ -170,4 +172,53 @@ export interface CollectionSummary {
   dimension: number;
   metric: Metric;
   points: number;
+}
+
+export interface SyncOptions {
+  /** The server's address, such as `https://vectors.example`. */
+  url: string;
+  /** A key or a token with the scope `sync`, or what gets one: it is called whenever the server wants a new one. */
+  token?: string | (() => string | Promise<string>);
+  /** Default all, those that are made later and those that only the server has among them. */
+  collections?: readonly string[];
+}
+
+/**
+ * `connecting` for the first time, `syncing` what differs, `live` when both sides are equal and hear of every write,
+ * `offline` until the next attempt; `paused`, `stopped` and `failed` until somebody does something.
+ */
+export type SyncState = "connecting" | "syncing" | "live" | "offline" | "paused" | "stopped" | "failed";
+
+export interface SyncStatus {
+  state: SyncState;
+  /** Why it is offline or failed. */
+  error?: ErrorShape;
+  /** Points written here that the server has not answered for yet. */
+  pending: number;
+  collections: CollectionSyncStatus[];
+}
+
+export interface CollectionSyncStatus {
+  name: string;
+  state: SyncState;
+  pending: number;
+  /** Writes of this device that were given up, see {@link Sync.conflicts}. */
+  conflicts: number;
+  /** Why it failed: the others go on. */
+  error?: ErrorShape;
+}
+
+/** Points of a collection changed because of others' writes. */
+export interface SyncChange {
+  collection: string;
+  changed: number;
+}
+
+/** A write of this device that was given up, as it was when it was given up. */
+export interface SyncConflict {
+  id: PointId;
+  /** It was a delete: there is no vector and no metadata. */
+  deleted: boolean;
+  vector?: Float32Array;
+  metadata?: Metadata;
 }

@@ -7,12 +7,11 @@ let lastMs = 0;
 let counter = 0;
 
 export function uuidv7(now: number = Date.now()): string {
-  const random = crypto.getRandomValues(new Uint8Array(10));
-  const view = new DataView(random.buffer);
+  const [start = 0, variant = 0, ...rest] = crypto.getRandomValues(new Uint16Array(5));
   if (now > lastMs) {
     lastMs = now;
     // The top bit stays free, so that at least 2048 ids fit into the millisecond.
-    counter = view.getUint16(0) & 0x7ff;
+    counter = start & 0x7ff;
   } else {
     counter += 1;
     if (counter > 0xfff) {
@@ -20,9 +19,9 @@ export function uuidv7(now: number = Date.now()): string {
       counter = 0;
     }
   }
-  view.setUint8(2, (view.getUint8(2) & 0x3f) | 0x80);
   const time = lastMs.toString(16).padStart(12, "0");
-  const tail = Array.from(random.subarray(2), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const words = [(variant & 0x3fff) | 0x8000, ...rest];
+  const tail = words.map((word) => word.toString(16).padStart(4, "0")).join("");
   const version = (0x7000 | counter).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-${version}-${tail.slice(0, 4)}-${tail.slice(4)}`;
 }

@@ -95,7 +95,7 @@ impl Collection {
                         None => self.bury(id, stamp, seq, applied),
                     }
                 }
-                RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp),
+                RowChange::Forget(id, stamp) => self.forget(&id.key(), stamp, applied),
             }
         }
         let key = self.sync.key().copied();
@@ -119,10 +119,16 @@ impl Collection {
     }
 
     /// Forgets what is known of an id under this stamp.
-    fn forget(&mut self, key: &IdKey, stamp: Stamp) {
+    fn forget(&mut self, key: &IdKey, stamp: Stamp, applied: &mut Applied) {
         if self.known(key).is_some_and(|known| known.stamp == stamp) {
-            self.kill(key);
+            let was_live = self.kill(key);
+            applied.deleted += usize::from(was_live);
             self.memtable.exhume(key);
+            // A job may be about to seal it, and what older deletes left must not come to light.
+            let sealed = self.segments.iter().filter_map(|sealed| sealed.segment.tombstone_of(key));
+            let stamps: Vec<Stamp> =
+                sealed.map(|tombstone| tombstone.stamp).chain((!was_live).then_some(stamp)).collect();
+            stamps.into_iter().for_each(|stamp| self.sync.exhume(stamp));
         }
     }
 
@@ -174,7 +180,8 @@ impl Collection {
         let sealed = self.segments.iter().flat_map(|s| {
             let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset));
             let live = live.map(|offset| known_at(&s.segment, offset));
-            live.into_iter().chain(s.segment.tombstone_of(key).map(known_of))
+            let dead = s.segment.tombstone_of(key).filter(|tombstone| self.sync.counts(tombstone.stamp));
+            live.into_iter().chain(dead.map(known_of))
         });
         sealed.max_by_key(|known| known.stamp)
     }

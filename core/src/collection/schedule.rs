@@ -152,6 +152,12 @@ impl Collection {
         self.graph_insertions += job.insertions();
         if job.input.segments.is_empty() {
             self.memtable.drop_sealed(job.input.frozen_row, &job.input.tombstones);
+            for tombstone in &job.input.tombstones {
+                // It was forgotten meanwhile, with what had taken its place.
+                if self.memtable.stamp_of(&tombstone.key).is_some_and(|newest| newest < tombstone.stamp) {
+                    self.sync.exhume(tombstone.stamp);
+                }
+            }
         }
         self.refresh();
     }

@@ -363,7 +363,8 @@ impl Collection {
         self.memtable.stamp_of(key).or_else(|| {
             let sealed = self.segments.iter().filter_map(|s| {
                 let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
-                live.max(s.segment.tombstone_of(key).map(|tombstone| tombstone.stamp))
+                let dead = s.segment.tombstone_of(key).map(|tombstone| tombstone.stamp);
+                live.max(dead.filter(|&stamp| self.sync.counts(stamp)))
             });
             sealed.max()
         })

@@ -110,7 +110,7 @@ code! {
     Leader { key, epoch, terms, head, floor, answered }
     Replica {
         space, key, writer, cursor, floor, terms, acked, sent, doubted, renumbered, numbered, is_resyncing, conflicts,
-        answered,
+        answered, exhumed,
     }
 }
 

@@ -20,7 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-/// What a build says that is to follow a leader and cannot: the tab's, as yet.
+/// What a build without the feature `replica` says that is to follow a leader.
 pub(crate) fn no_replica() -> Error {
     Error::unsupported("this build does not follow a leader")
 }

@@ -49,6 +49,8 @@ pub struct Replica {
     pub(super) conflicts: Vec<Offer>,
     /// Of a follower: up to where writers are answered.
     pub(super) answered: BTreeMap<u64, Chain>,
+    /// Tombstones that do not count any more, though sealed segments may have them; in order.
+    pub(super) exhumed: Vec<Stamp>,
 }
 
 /// A row of the outbox that does not stand under its own counter.
@@ -109,6 +111,7 @@ impl Replica {
             is_resyncing: false,
             conflicts: Vec::new(),
             answered: BTreeMap::new(),
+            exhumed: Vec::new(),
         }
     }
 
@@ -521,6 +524,13 @@ impl Replica {
             answered: self.answered.iter().map(|(&writer, chain)| (writer, answered(chain))).collect(),
         };
         leader.promoted(heard)
+    }
+
+    /// Takes note that a tombstone does not count any more.
+    pub(super) fn exhume(&mut self, stamp: Stamp) {
+        if let Err(place) = self.exhumed.binary_search(&stamp) {
+            self.exhumed.insert(place, stamp);
+        }
     }
 
     /// Takes note of an own write that is stored: what was renumbered of its id goes on under its counter.

@@ -157,6 +157,13 @@ impl Session {
         self.task = Task::Greet;
     }
 
+    /// Looks for news once more before it waits again: some that came was not taken.
+    pub fn look_again(&mut self) {
+        if self.is_at_rest() {
+            self.task = Task::Pull;
+        }
+    }
+
     /// The leader's term, for questions that do not say it themselves; 0 before the first greeting.
     pub const fn epoch(&self) -> u32 {
         self.epoch

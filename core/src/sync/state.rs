@@ -24,18 +24,20 @@ pub enum State {
     Replica(Replica),
 }
 
-/// Which tombstones need not be kept: those with a number that the leader has forgotten. A replica's own deletes carry
-/// none of the leader's and are kept.
-#[derive(Clone, Copy, Debug)]
+/// Which tombstones need not be kept: those with a number that the leader has forgotten, and those that do not count any
+/// more. A replica's own deletes carry none of the leader's and are kept.
+#[derive(Clone, Debug, Default)]
 pub struct Forgotten {
     through: u64,
     but_of: Option<u64>,
+    exhumed: Vec<Stamp>,
 }
 
 impl Forgotten {
     /// Whether it is one of them.
     pub fn has(&self, stamp: Stamp, seq: u64) -> bool {
         (1..=self.through).contains(&seq) && self.but_of != Some(stamp.writer)
+            || self.exhumed.binary_search(&stamp).is_ok()
     }
 }
 
@@ -74,10 +76,26 @@ impl State {
     /// Which tombstones need not be kept.
     pub fn forgotten(&self) -> Forgotten {
         match self {
-            Self::Local => Forgotten { through: 0, but_of: None },
-            Self::Leader(leader) => Forgotten { through: leader.floor().seq, but_of: None },
-            Self::Replica(replica) => Forgotten { through: replica.floor().seq, but_of: Some(replica.writer()) },
+            Self::Local => Forgotten::default(),
+            Self::Leader(leader) => Forgotten { through: leader.floor().seq, ..Forgotten::default() },
+            Self::Replica(replica) => Forgotten {
+                through: replica.floor().seq,
+                but_of: Some(replica.writer()),
+                exhumed: replica.exhumed.clone(),
+            },
         }
+    }
+
+    /// Takes note that a tombstone does not count any more: a segment that has it cannot be changed.
+    pub fn exhume(&mut self, stamp: Stamp) {
+        if let Self::Replica(replica) = self {
+            replica.exhume(stamp);
+        }
+    }
+
+    /// Whether a tombstone of a segment counts.
+    pub fn counts(&self, stamp: Stamp) -> bool {
+        !matches!(self, Self::Replica(replica) if replica.exhumed.binary_search(&stamp).is_ok())
     }
 
     /// Takes note of a write that is stored under this stamp and number.

@@ -4,7 +4,7 @@ mod crash;
 mod durability;
 mod flips;
 #[allow(dead_code, reason = "the tests beside the server's code use the rest")]
-mod harness;
+pub(crate) mod harness;
 mod histories;
 mod mutations;
 mod world;

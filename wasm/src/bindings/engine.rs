@@ -26,6 +26,7 @@ use super::convert::{
 use super::environment::JsEnvironment;
 use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
 use super::store::AnyStore;
+use crate::host::sync::Refused;
 use crate::host::{Asked, Database, Environment, OpenCollection};
 use crate::kv::{Durability, IndexedDb, MemoryKv};
 
@@ -62,9 +63,16 @@ fn cross<T>(result: Result<T>) -> JsResult<T> {
 #[wasm_bindgen]
 impl Engine {
     /// Opens a database: `storage` is `indexeddb` or `memory`, `durability` the default of its writes; `on_failure` is
-    /// called with the error when the store takes no writes any more, is lost, or has damaged rows.
-    pub fn open(name: String, storage: String, durability: String, on_failure: js_sys::Function) -> Promise {
-        let environment = JsEnvironment { on_failure };
+    /// called with the error when the store takes no writes any more, is lost, or has damaged rows; `on_change` with the
+    /// space of a collection and 0 when own writes were published, or how many points at most a server has changed.
+    pub fn open(
+        name: String,
+        storage: String,
+        durability: String,
+        on_failure: Function,
+        on_change: Option<Function>,
+    ) -> Promise {
+        let environment = JsEnvironment { on_failure, on_change };
         promise(async move { Self::open_store(&name, &storage, &durability, environment).await.map(JsValue::from) })
     }
 
@@ -332,6 +340,88 @@ impl Engine {
         })
     }
 
+    /// What a collection's session wants next: `{ kind: "ask", method, body }` or `{ kind: "wait" }`. Not to be asked again
+    /// before that is answered, or the session restarted.
+    #[wasm_bindgen(js_name = syncNext)]
+    pub fn sync_next(&self, space: f64) -> Promise {
+        let (database, collection) = (Rc::clone(&self.database), self.at(space));
+        promise(async move {
+            Ok(match database.sync_next(&collection?).await? {
+                Some((method, body)) => object(&[
+                    ("kind", "ask".into()),
+                    ("method", method.into()),
+                    ("body", Uint8Array::from(body.as_slice()).into()),
+                ]),
+                None => object(&[("kind", "wait".into())]),
+            })
+        })
+    }
+
+    /// Takes the answer to what was asked.
+    #[wasm_bindgen(js_name = syncReceive)]
+    pub fn sync_receive(&self, space: f64, method: &str, body: &[u8]) -> JsResult<()> {
+        cross(self.at(space).and_then(|collection| self.database.sync_receive(&collection, method, body)))
+    }
+
+    /// Begins a session anew, after whatever failed.
+    #[wasm_bindgen(js_name = syncRestart)]
+    pub fn sync_restart(&self, space: f64) -> JsResult<()> {
+        cross(self.at(space)).map(|collection| collection.sync_restart())
+    }
+
+    /// The request for a stream of what comes from now on.
+    #[wasm_bindgen(js_name = syncFollow)]
+    pub fn sync_follow(&self, spaces: &Float64Array) -> Vec<u8> {
+        let spaces: Vec<SpaceId> = spaces.to_vec().into_iter().map(|space| SpaceId(whole(space))).collect();
+        self.database.sync_follow(&spaces)
+    }
+
+    /// Takes a message of that stream; answers which collection has to go on, if one has.
+    #[wasm_bindgen(js_name = syncPage)]
+    pub fn sync_page(&self, body: &[u8]) -> JsResult<Option<f64>> {
+        cross(self.database.sync_page(body)).map(|space| space.map(|space| space.0 as f64))
+    }
+
+    /// Makes the collections of a server's list that are missing, of those with these names if any are given; answers the
+    /// spaces of all that can follow.
+    #[wasm_bindgen(js_name = syncListed)]
+    pub fn sync_listed(&self, body: Vec<u8>, names: Option<Vec<String>>) -> Promise {
+        let database = Rc::clone(&self.database);
+        promise(async move {
+            let spaces = database.sync_listed(&body, names.as_deref()).await?;
+            Ok(spaces.into_iter().map(|space| JsValue::from(space.0 as f64)).collect::<Array>().into())
+        })
+    }
+
+    /// How far a collection is: `{ name, state, seq, pending, conflicts, isAtRest }`.
+    #[wasm_bindgen(js_name = syncStatus)]
+    pub fn sync_status(&self, space: f64) -> JsResult<JsValue> {
+        let collection = cross(self.at(space))?;
+        let status = collection.sync_status();
+        Ok(object(&[
+            ("name", collection.name().into()),
+            ("state", status.state.into()),
+            ("seq", (status.seq as f64).into()),
+            ("pending", (status.pending as f64).into()),
+            ("conflicts", (status.conflicts as f64).into()),
+            ("isAtRest", status.is_at_rest.into()),
+        ]))
+    }
+
+    /// What the server refused: `{ id, deleted, vector?, metadata? }`.
+    #[wasm_bindgen(js_name = syncConflicts)]
+    pub fn sync_conflicts(&self, space: f64) -> JsResult<Array> {
+        let refused = cross(self.at(space).and_then(|collection| collection.sync_conflicts()))?;
+        Ok(refused.iter().map(conflict).collect())
+    }
+
+    /// Forgets so many of them, the oldest.
+    #[wasm_bindgen(js_name = syncSettle)]
+    pub fn sync_settle(&self, space: f64, count: u32) -> Promise {
+        let (database, collection) = (Rc::clone(&self.database), self.at(space));
+        promise(async move { database.sync_settle(&collection?, count).await.map(|()| JsValue::UNDEFINED) })
+    }
+
     /// Flushes and lets go of the store.
     pub fn close(&self) -> Promise {
         let database = Rc::clone(&self.database);
@@ -426,6 +516,19 @@ fn parse_config(name: &str, options: &JsValue) -> Result<CollectionConfig> {
 
 fn deleted((count, lsn): (usize, Lsn)) -> JsValue {
     object(&[("deleted", (count as f64).into()), ("lsn", lsn.0.into())])
+}
+
+fn conflict(refused: &Refused) -> JsValue {
+    let (mut vector, mut metadata) = (JsValue::UNDEFINED, JsValue::UNDEFINED);
+    if let Some((row, values)) = &refused.point {
+        (vector, metadata) = (Float32Array::from(row.as_slice()).into(), from_value(&values.to_value()));
+    }
+    object(&[
+        ("id", from_id(&refused.id)),
+        ("deleted", refused.point.is_none().into()),
+        ("vector", vector),
+        ("metadata", metadata),
+    ])
 }
 
 fn search(collection: &OpenCollection, vector: &JsValue, options: &JsValue) -> Result<JsValue> {

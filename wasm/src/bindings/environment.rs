@@ -2,6 +2,7 @@
 
 use hyperspace_core::error::Error;
 use hyperspace_core::port::{Clock, Entropy};
+use hyperspace_core::types::SpaceId;
 use wasm_bindgen::prelude::*;
 
 use super::convert::js_error;
@@ -15,10 +16,11 @@ extern "C" {
     fn get_random_values(out: &js_sys::Uint8Array) -> js_sys::Uint8Array;
 }
 
-/// The globals that every context has: `Date`, `performance`, `crypto`; and who is told of failures.
+/// The globals that every context has: `Date`, `performance`, `crypto`; and who is told of failures and of changes.
 #[derive(Clone)]
 pub(super) struct JsEnvironment {
     pub(super) on_failure: js_sys::Function,
+    pub(super) on_change: Option<js_sys::Function>,
 }
 
 impl Clock for JsEnvironment {
@@ -46,5 +48,10 @@ impl Environment for JsEnvironment {
     fn report(&self, error: &Error) {
         // What a listener throws is its own affair.
         let _ = self.on_failure.call1(&JsValue::UNDEFINED, &js_error(error));
+    }
+    fn changed(&self, space: SpaceId, pulled: usize) {
+        if let Some(listener) = &self.on_change {
+            let _ = listener.call2(&JsValue::UNDEFINED, &(space.0 as f64).into(), &(pulled as f64).into());
+        }
     }
 }

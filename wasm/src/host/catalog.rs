@@ -303,6 +303,8 @@ impl<K: Kv> Database<K> {
         manifest.name = name.as_str().as_bytes().to_vec();
         // No log comes along: the copy counts its records anew.
         manifest.sealed_through = 0;
+        // Nor does what it was in replication: the copy has met nobody.
+        manifest.sync = Vec::new();
         if segments.len() != manifest.segments.len() {
             let (given, named) = (segments.len(), manifest.segments.len());
             return Err(Error::invalid_argument(format!("{given} segments for a manifest that names {named}")));

@@ -21,6 +21,7 @@ use super::answers::{Answers, Asked};
 use super::commit::Waiting;
 use super::doubt::Tried;
 use super::identity::{Identity, RESERVATION, identity_key, owner_key};
+use super::sync::Talk;
 use super::wait::{Lock, yield_once};
 use super::work::RunningJob;
 use crate::kv::{BackendKind, Blob, Durability, Fence, Key, Kv, KvCounters, KvTx, Ledger, Store};
@@ -33,6 +34,10 @@ pub trait Environment: Clock + Entropy {
 
     /// Tells of a failure that outlasts the call that met it: the store takes no writes, or a row is damaged.
     fn report(&self, error: &Error);
+
+    /// Tells that a collection has changed: by own writes, which its leader is to hear of, when `pulled` is 0; otherwise by
+    /// what came from there, in so many points at most.
+    fn changed(&self, _space: SpaceId, _pulled: usize) {}
 }
 
 /// A collection that is loaded.
@@ -45,6 +50,7 @@ pub struct OpenCollection {
     pub(super) seal_wanted: Cell<Lsn>,
     /// Everything up to here is sealed, or was superseded before it could be.
     pub(super) sealed: Cell<Lsn>,
+    pub(super) talk: RefCell<Talk>,
     scratch: RefCell<Scratch>,
     searches: Cell<u64>,
     distances: Cell<u64>,
@@ -60,6 +66,7 @@ impl OpenCollection {
             dropped: Cell::new(false),
             seal_wanted: Cell::new(Lsn(0)),
             sealed: Cell::new(sealed),
+            talk: RefCell::default(),
             scratch: RefCell::default(),
             searches: Cell::new(0),
             distances: Cell::new(0),
@@ -168,12 +175,12 @@ pub struct Database<K: Kv> {
     /// Held by the one import that is under way.
     pub(super) importing: Lock,
     /// Held from before a write looks at what is there until it is prepared.
-    preparing: Lock,
+    pub(super) preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
     pub(super) paused: Cell<bool>,
     /// Why nothing more is written or loaded.
     closed: RefCell<Option<Error>>,
-    durability: Durability,
+    pub(super) durability: Durability,
 }
 
 impl<K: Kv> Database<K> {
@@ -263,6 +270,7 @@ impl<K: Kv> Database<K> {
         drop(turn);
         let lsn = prepared.lsn();
         self.commit(collection, prepared, request, durability).await?;
+        self.environment.changed(collection.space, 0);
         Ok(lsn)
     }
 
@@ -338,6 +346,7 @@ impl<K: Kv> Database<K> {
             }
             if let Some(prepared) = prepared {
                 deleted += self.commit(collection, prepared, request, durability).await?.deleted;
+                self.environment.changed(collection.space, 0);
                 is_stored = true;
             }
         }
@@ -378,7 +387,7 @@ impl<K: Kv> Database<K> {
     }
 
     /// Waits until every prepared write is answered.
-    async fn finish_writes(&self) {
+    pub(super) async fn finish_writes(&self) {
         while self.has_leader.get() {
             drop(self.writing.hold().await);
             yield_once().await;
@@ -420,7 +429,7 @@ impl<K: Kv> Database<K> {
     }
 
     /// Waits until `count` stamps may be given. Whoever is ready prepares its write without another await.
-    async fn ready(&self, count: usize) -> Result<()> {
+    pub(super) async fn ready(&self, count: usize) -> Result<()> {
         loop {
             self.check_open()?;
             self.settle().await?;

@@ -103,6 +103,7 @@ impl<K: Kv> Database<K> {
         for collection in self.loaded() {
             let newest = collection.engine.borrow().newest_lsn();
             self.replay_log(&collection, newest).await?;
+            self.environment.changed(collection.space, 0);
         }
         self.doubtful.set(false);
         Ok(())

@@ -1,12 +1,16 @@
-//! For fuzz targets only (feature `fuzzing`): the decoders of rows, each with the encoding of what it found.
+//! For fuzz targets only (feature `fuzzing`): the decoders of rows, each with the encoding of what it found, and the messages
+//! of replication.
 
+use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::Result;
+use hyperspace_core::sync::{Answer, Ask, Cursor, Hello, SpaceKey};
 use hyperspace_core::types::{SpaceId, Tenant};
 
 use super::answers::Answers;
 use super::archive::{decode_import, encode_import};
 use super::identity::{Identity, check_tenant, decode_owner, encode_owner};
 use super::rows::{decode_segment, decode_space, encode_segment, encode_space};
+use super::sync::{Request, wire};
 use crate::kv::{Blob, KvTx, Op};
 
 /// The row of a collection.
@@ -46,4 +50,39 @@ pub fn answers(blob: &Blob) -> Result<Vec<u8>> {
 /// The mark of an import.
 pub fn import(blob: &Blob) -> Result<Vec<u8>> {
     decode_import(blob).map(|spaces| encode_import(&spaces))
+}
+
+/// A question to a server, from who knows the space under this number, in this term, as this writer.
+pub fn sync_question(ask: Ask, space: u64, epoch: u32, writer: u64) -> Request {
+    wire::question(ask, &wire::Asker { space, epoch, writer })
+}
+
+/// A greeting.
+pub fn sync_greeting(name: &str, config: Option<&CollectionConfig>, hello: &Hello) -> Request {
+    wire::greeting(name, config, hello)
+}
+
+/// A request for pages.
+pub fn sync_pull(wanted: &[(u64, Cursor)], follow: bool) -> Vec<u8> {
+    wire::pull(wanted.iter().copied(), follow)
+}
+
+/// The answer to a question.
+pub fn sync_answer(method: &str, body: &[u8]) -> Result<Answer> {
+    if method == "Hello" { wire::welcome(body).map(|(.., answer)| answer) } else { wire::answer(method, body) }
+}
+
+/// The answer to a greeting: the space and its key.
+pub fn sync_met(body: &[u8]) -> Result<(u64, SpaceKey)> {
+    wire::welcome(body).map(|(space, key, _)| (space, key))
+}
+
+/// A message of a stream: the space, and the bytes of a page.
+pub fn sync_page(body: &[u8]) -> Result<(u64, Vec<u8>)> {
+    wire::page(body).map(|(space, page)| (space, page.to_vec()))
+}
+
+/// The configurations in a list of collections.
+pub fn sync_listed(body: &[u8]) -> Result<Vec<CollectionConfig>> {
+    wire::listed(body)
 }

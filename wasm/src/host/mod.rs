@@ -22,6 +22,7 @@ mod identity;
 mod ownership;
 mod rows;
 mod segments;
+pub mod sync;
 mod wait;
 mod work;
 
