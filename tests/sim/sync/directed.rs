@@ -293,3 +293,32 @@ fn a_copy_of_a_collection_has_met_nobody_and_is_another_one_at_the_server() {
     }
     assert_eq!(contents(&other.collection("copy")), ids([1, 2, 9]));
 }
+
+#[test]
+fn a_new_name_is_everybodys_and_sessions_at_rest_hear_of_it() {
+    let (platform, server, tab) = pair();
+    let (all, more) = (tab.collection("all"), tab.collection("more"));
+    for collection in [&all, &more] {
+        tab.upsert(collection, 1, 1);
+        tab.sync(&server, collection).unwrap();
+    }
+    let writer = |collection: &OpenCollection, id| live(&collection.snapshot())[&PointId::Int(id)].2.writer;
+    let before = writer(&all, 1);
+    // Both write under one name, and the twin tells first.
+    let twin = Tab::new(&platform, tab.kv.after_process_death());
+    let theirs = twin.collection("all");
+    twin.upsert(&theirs, 2, 2);
+    twin.sync(&server, &theirs).unwrap();
+    tab.upsert(&all, 3, 3);
+    all.sync_restart();
+    tab.sync(&server, &all).unwrap();
+    tab.upsert(&more, 4, 3);
+    tab.sync(&server, &more).unwrap();
+    for (collection, expected) in [(&all, vec![1, 2, 3]), (&more, vec![1, 4])] {
+        assert_eq!(contents(collection), ids(expected), "{}", collection.name());
+        let there = server.collection(collection.name()).unwrap();
+        assert_eq!(live(&there.snapshot()), live(&collection.snapshot()), "{}", collection.name());
+    }
+    assert_eq!(writer(&all, 3), writer(&more, 4));
+    assert_ne!(writer(&all, 3), before, "another name than the first one's");
+}

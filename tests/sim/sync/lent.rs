@@ -50,7 +50,7 @@ impl Entropy for Platform {
 pub(super) struct Lent {
     platform: Arc<Platform>,
     /// How far its clock is ahead.
-    ahead_ms: u64,
+    pub(super) ahead_ms: Cell<u64>,
     /// Points that were reported as changed by the server.
     pub(super) pulled: Cell<usize>,
     /// Reports of own writes.
@@ -59,13 +59,18 @@ pub(super) struct Lent {
 
 impl Lent {
     pub(super) fn new(platform: &Arc<Platform>, ahead_ms: u64) -> Rc<Self> {
-        Rc::new(Self { platform: Arc::clone(platform), ahead_ms, pulled: Cell::new(0), written: Cell::new(0) })
+        Rc::new(Self {
+            platform: Arc::clone(platform),
+            ahead_ms: Cell::new(ahead_ms),
+            pulled: Cell::new(0),
+            written: Cell::new(0),
+        })
     }
 }
 
 impl Clock for Lent {
     fn now_ms(&self) -> u64 {
-        self.platform.now_ms() + self.ahead_ms
+        self.platform.now_ms() + self.ahead_ms.get()
     }
 }
 

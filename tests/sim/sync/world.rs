@@ -185,12 +185,18 @@ impl World {
                 self.arm(at);
                 Ok(())
             }
-            91..96 => {
+            91..95 => {
                 self.write_at_server(name);
                 Ok(())
             }
             96 | 97 => {
                 self.restart_server();
+                Ok(())
+            }
+            95 if self.has_wrong_clocks => {
+                let clock = &self.tabs[at].lent.ahead_ms;
+                clock.set(if clock.get() > 0 { 0 } else { 600_000 });
+                self.count("clocks that were set");
                 Ok(())
             }
             98 if self.random.one_in(3) => self.copy(at),
@@ -405,8 +411,10 @@ impl World {
 
     /// Writes that wait for their transactions while a session goes on.
     fn write_while_syncing(&mut self, at: usize, name: &'static str) -> Checked {
+        // It is to be in the midst of something.
+        let asks = self.random.below(4);
+        self.sync(at, name, asks, None)?;
         let (database, collection) = (self.database(at), Rc::clone(&self.tabs[at].open[name]));
-        collection.sync_restart();
         let mut written = Vec::new();
         let mut calls: Vec<(Work, Option<Result<(), Error>>)> = Vec::new();
         let order = self.random.below(3);
@@ -504,8 +512,9 @@ impl World {
         for collection in self.tabs[at].open.values() {
             collection.request_seal();
         }
-        loop {
-            let outcome = self.tabs[at].drive(database.work(50.0))?;
+        // Or it goes on later.
+        for _ in 0..[1, 2, 1_000][self.random.below(3)] {
+            let outcome = self.tabs[at].drive(database.work(1.0))?;
             match outcome {
                 Outcome::Done(true) => {}
                 Outcome::Done(false) => {
@@ -515,6 +524,7 @@ impl World {
                 _ => return self.look(at, &outcome),
             }
         }
+        self.check(at, Life::allows)
     }
 
     fn flush(&mut self, at: usize) -> Checked {
