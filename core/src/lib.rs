@@ -16,6 +16,7 @@ pub mod filter;
 pub mod hnsw;
 pub mod kernel;
 pub mod log;
+pub mod map;
 pub mod metadata;
 pub mod metric;
 pub mod port;

@@ -6,11 +6,12 @@ use super::source::{code_only, tokens};
 use super::{assert_none, files_below, shown};
 use crate::support::repository;
 
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "error",
     "types",
     "bytes",
     "sort",
+    "map",
     "kernel",
     "metric",
     "quant",
