@@ -198,7 +198,7 @@ impl CollectionName {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
             return Err(Error::invalid_argument(format!(
-                "a collection's name is [a-z0-9_-]{{1,64}}, not {:?}",
+                "a collection's name is [a-z0-9_-]{{1,64}}, not `{}`",
                 shortened(name)
             )));
         }

@@ -70,7 +70,7 @@ pub(super) fn describe(value: &JsValue) -> String {
         return as_text(value);
     }
     if let Some(text) = value.as_string() {
-        return format!("the string {:?}", shortened(&text));
+        return format!("the string `{}`", shortened(&text));
     }
     value.js_typeof().as_string().map_or_else(|| "something else".into(), |kind| format!("a value of type {kind}"))
 }
