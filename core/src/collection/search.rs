@@ -99,8 +99,9 @@ impl SearchRequest {
         self
     }
 
-    fn accepts(&self, metadata: MetadataRef<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.matches(metadata))
+    /// Looks at a point's metadata only when there is a filter: a scan asks for every point.
+    fn accepts<'a>(&self, metadata: impl FnOnce() -> MetadataRef<'a>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(metadata()))
     }
 }
 
@@ -199,7 +200,7 @@ impl Pass<'_> {
         for (number, block) in snapshot.blocks.iter().enumerate() {
             let place = |at: u32| Place::Memtable { block: number as u32, at };
             let accepted = block.live().map(|at| at as u32);
-            let accepted = accepted.filter(|&at| self.request.accepts(snapshot.metadata_at(place(at))));
+            let accepted = accepted.filter(|&at| self.request.accepts(|| snapshot.metadata_at(place(at))));
             let space = snapshot.block_space(block);
             self.distances += scan(snapshot, &self.request.query, &space, accepted, place, self.scratch, &mut top);
         }
@@ -215,7 +216,7 @@ impl Pass<'_> {
             return;
         }
         let accepted = sealed.live.iter();
-        let accepted = accepted.filter(|&offset| self.request.accepts(sealed.segment.metadata(offset)));
+        let accepted = accepted.filter(|&offset| self.request.accepts(|| sealed.segment.metadata(offset)));
         let place = |offset| Place::Sealed { segment: number as u32, offset: Offset(offset) };
         let mut top = TopK::new(self.kept());
         let (query, space) = (&self.request.query, sealed.segment.space());
@@ -240,7 +241,7 @@ impl Pass<'_> {
         let ef = request.ef.unwrap_or_else(|| self.snapshot.config.ef_for(segment.len() as usize)).max(self.kept());
         let accept = |offset: u32| {
             let offset = Offset(offset);
-            sealed.live.is_live(offset) && request.accepts(segment.metadata(offset))
+            sealed.live.is_live(offset) && request.accepts(|| segment.metadata(offset))
         };
         let everything = sealed.live.dead() == 0 && request.filter.is_none();
         let accept: Option<&dyn Fn(u32) -> bool> = if everything { None } else { Some(&accept) };
