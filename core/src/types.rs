@@ -216,3 +216,15 @@ impl fmt::Display for CollectionName {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_name_that_is_refused_is_quoted_in_part() {
+        let refused = CollectionName::new(&"é".repeat(1_000)).unwrap_err();
+        assert_eq!(refused.to_string().matches('é').count(), 64, "{refused}");
+    }
+}

@@ -200,7 +200,7 @@ impl Pass<'_> {
         for (number, block) in snapshot.blocks.iter().enumerate() {
             let place = |at: u32| Place::Memtable { block: number as u32, at };
             let accepted = block.live().map(|at| at as u32);
-            let accepted = accepted.filter(|&at| self.request.accepts(|| snapshot.metadata_at(place(at))));
+            let accepted = accepted.filter(|&at| self.request.accepts(|| block.row(at as usize).metadata.view()));
             let space = snapshot.block_space(block);
             self.distances += scan(snapshot, &self.request.query, &space, accepted, place, self.scratch, &mut top);
         }
@@ -215,8 +215,8 @@ impl Pass<'_> {
         if self.walks(sealed) && self.walk_graph(number, sealed) {
             return;
         }
-        let accepted = sealed.live.iter();
-        let accepted = accepted.filter(|&offset| self.request.accepts(|| sealed.segment.metadata(offset)));
+        let (accepted, documents) = (sealed.live.iter(), sealed.segment.documents());
+        let accepted = accepted.filter(|&offset| self.request.accepts(|| documents.of(offset)));
         let place = |offset| Place::Sealed { segment: number as u32, offset: Offset(offset) };
         let mut top = TopK::new(self.kept());
         let (query, space) = (&self.request.query, sealed.segment.space());
@@ -239,9 +239,10 @@ impl Pass<'_> {
     fn walk_graph(&mut self, number: usize, sealed: &LiveSegment) -> bool {
         let (request, segment) = (self.request, &sealed.segment);
         let ef = request.ef.unwrap_or_else(|| self.snapshot.config.ef_for(segment.len() as usize)).max(self.kept());
+        let documents = segment.documents();
         let accept = |offset: u32| {
             let offset = Offset(offset);
-            sealed.live.is_live(offset) && request.accepts(|| segment.metadata(offset))
+            sealed.live.is_live(offset) && request.accepts(|| documents.of(offset))
         };
         let everything = sealed.live.dead() == 0 && request.filter.is_none();
         let accept: Option<&dyn Fn(u32) -> bool> = if everything { None } else { Some(&accept) };
@@ -289,10 +290,11 @@ fn scan(
 fn matching_share(filter: &Filter, sealed: &LiveSegment) -> f32 {
     let step = (sealed.segment.len() / SAMPLE).max(1);
     let sample = (0..sealed.segment.len()).step_by(step as usize).map(Offset);
+    let documents = sealed.segment.documents();
     let (mut live, mut matching) = (0_u32, 0_u32);
     for offset in sample.filter(|&offset| sealed.live.is_live(offset)) {
         live += 1;
-        matching += u32::from(filter.matches(sealed.segment.metadata(offset)));
+        matching += u32::from(filter.matches(documents.of(offset)));
     }
     matching as f32 / live.max(1) as f32
 }
