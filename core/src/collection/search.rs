@@ -199,10 +199,12 @@ impl Pass<'_> {
         let mut top = TopK::new(self.kept());
         for (number, block) in snapshot.blocks.iter().enumerate() {
             let place = |at: u32| Place::Memtable { block: number as u32, at };
-            let accepted = block.live().map(|at| at as u32);
-            let accepted = accepted.filter(|&at| self.request.accepts(|| block.row(at as usize).metadata.view()));
+            let accepts = |at: u32| {
+                let at = at as usize;
+                block.is_live(at) && self.request.accepts(|| block.row(at).metadata.view())
+            };
             let space = snapshot.block_space(block);
-            self.distances += scan(snapshot, &self.request.query, &space, accepted, place, self.scratch, &mut top);
+            self.distances += scan(snapshot, &self.request.query, &space, accepts, place, self.scratch, &mut top);
         }
         self.candidates.extend(top.places());
     }
@@ -215,12 +217,15 @@ impl Pass<'_> {
         if self.walks(sealed) && self.walk_graph(number, sealed) {
             return;
         }
-        let (accepted, documents) = (sealed.live.iter(), sealed.segment.documents());
-        let accepted = accepted.filter(|&offset| self.request.accepts(|| documents.of(offset)));
+        let documents = sealed.segment.documents();
+        let accepts = |offset: u32| {
+            let offset = Offset(offset);
+            sealed.live.is_live(offset) && self.request.accepts(|| documents.of(offset))
+        };
         let place = |offset| Place::Sealed { segment: number as u32, offset: Offset(offset) };
         let mut top = TopK::new(self.kept());
         let (query, space) = (&self.request.query, sealed.segment.space());
-        self.distances += scan(self.snapshot, query, &space, accepted.map(|o| o.0), place, self.scratch, &mut top);
+        self.distances += scan(self.snapshot, query, &space, accepts, place, self.scratch, &mut top);
         self.candidates.extend(top.places());
     }
 
@@ -264,18 +269,23 @@ fn scan(
     snapshot: &Snapshot,
     query: &QueryVector,
     space: &VectorSpace<'_>,
-    accepted: impl Iterator<Item = u32>,
+    accepts: impl Fn(u32) -> bool,
     place: impl Fn(u32) -> Place,
     scratch: &mut Scratch,
     top: &mut TopK<Place>,
 ) -> u64 {
     let by_id = |a: Place, b: Place| -> Ordering { snapshot.id_at(a).cmp(&snapshot.id_at(b)) };
     let Scratch { offsets, keys, .. } = scratch;
-    let mut accepted = accepted.peekable();
-    let mut scored = 0;
-    while accepted.peek().is_some() {
+    let rows = space.len() as u32;
+    let (mut next, mut scored) = (0, 0);
+    while next < rows {
         offsets.clear();
-        offsets.extend(accepted.by_ref().take(SCAN_CHUNK));
+        while next < rows && offsets.len() < SCAN_CHUNK {
+            if accepts(next) {
+                offsets.push(next);
+            }
+            next += 1;
+        }
         keys.resize(offsets.len(), 0.0);
         query.score_offsets(space, offsets, keys);
         for (&offset, &key) in offsets.iter().zip(keys.iter()) {
