@@ -4,7 +4,7 @@
 //! a sorted list of sorted blocks, and takes one or two: an insertion moves the entries of one block, and when that is full
 //! the list of blocks, so it costs the square root of what is there, with a factor so small that no map here feels it.
 //!
-//! Invariants: no block is empty or longer than [`MOST`]; keys rise through all blocks, each stands once.
+//! Invariants: no block is empty or longer than `MOST`; keys rise through all blocks, each stands once.
 
 use alloc::vec::{self, Vec};
 use core::borrow::Borrow;
