@@ -115,7 +115,7 @@ function promised(folder) {
   return [...new Set(paths)].filter((path) => !path.includes("*")).map((path) => join(folder, path));
 }
 
-const RUST_INPUTS = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "core/Cargo.toml", "core/src"];
+const RUST_INPUTS = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "core"];
 const WASM_INPUTS = [...RUST_INPUTS, "package-lock.json", "wasm"];
 
 async function wasm() {

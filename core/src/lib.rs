@@ -8,18 +8,13 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub use hyperspace_inner::{error, filter, hnsw, kernel, map, metadata, metric, sort};
+
 pub mod archive;
 pub mod bytes;
 pub mod collection;
-pub mod error;
-pub mod filter;
-pub mod hnsw;
-pub mod kernel;
 pub mod log;
-pub mod metadata;
-pub mod metric;
 pub mod port;
 pub mod segment;
-pub mod sort;
 pub mod sync;
 pub mod types;

@@ -198,7 +198,7 @@ impl CollectionName {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
             return Err(Error::invalid_argument(format!(
-                "a collection's name is [a-z0-9_-]{{1,64}}, not {:?}",
+                "a collection's name is [a-z0-9_-]{{1,64}}, not `{}`",
                 shortened(name)
             )));
         }
@@ -214,5 +214,17 @@ impl CollectionName {
 impl fmt::Display for CollectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_name_that_is_refused_is_quoted_in_part() {
+        let refused = CollectionName::new(&"é".repeat(1_000)).unwrap_err();
+        assert_eq!(refused.to_string().matches('é').count(), 64, "{refused}");
     }
 }

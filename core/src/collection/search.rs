@@ -99,8 +99,9 @@ impl SearchRequest {
         self
     }
 
-    fn accepts(&self, metadata: MetadataRef<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.matches(metadata))
+    /// Looks at a point's metadata only when there is a filter: a scan asks for every point.
+    fn accepts<'a>(&self, metadata: impl FnOnce() -> MetadataRef<'a>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(metadata()))
     }
 }
 
@@ -198,10 +199,12 @@ impl Pass<'_> {
         let mut top = TopK::new(self.kept());
         for (number, block) in snapshot.blocks.iter().enumerate() {
             let place = |at: u32| Place::Memtable { block: number as u32, at };
-            let accepted = block.live().map(|at| at as u32);
-            let accepted = accepted.filter(|&at| self.request.accepts(snapshot.metadata_at(place(at))));
+            let accepts = |at: u32| {
+                let at = at as usize;
+                block.is_live(at) && self.request.accepts(|| block.row(at).metadata.view())
+            };
             let space = snapshot.block_space(block);
-            self.distances += scan(snapshot, &self.request.query, &space, accepted, place, self.scratch, &mut top);
+            self.distances += scan(snapshot, &self.request.query, &space, accepts, place, self.scratch, &mut top);
         }
         self.candidates.extend(top.places());
     }
@@ -214,12 +217,15 @@ impl Pass<'_> {
         if self.walks(sealed) && self.walk_graph(number, sealed) {
             return;
         }
-        let accepted = sealed.live.iter();
-        let accepted = accepted.filter(|&offset| self.request.accepts(sealed.segment.metadata(offset)));
+        let documents = sealed.segment.documents();
+        let accepts = |offset: u32| {
+            let offset = Offset(offset);
+            sealed.live.is_live(offset) && self.request.accepts(|| documents.of(offset))
+        };
         let place = |offset| Place::Sealed { segment: number as u32, offset: Offset(offset) };
         let mut top = TopK::new(self.kept());
         let (query, space) = (&self.request.query, sealed.segment.space());
-        self.distances += scan(self.snapshot, query, &space, accepted.map(|o| o.0), place, self.scratch, &mut top);
+        self.distances += scan(self.snapshot, query, &space, accepts, place, self.scratch, &mut top);
         self.candidates.extend(top.places());
     }
 
@@ -238,9 +244,10 @@ impl Pass<'_> {
     fn walk_graph(&mut self, number: usize, sealed: &LiveSegment) -> bool {
         let (request, segment) = (self.request, &sealed.segment);
         let ef = request.ef.unwrap_or_else(|| self.snapshot.config.ef_for(segment.len() as usize)).max(self.kept());
+        let documents = segment.documents();
         let accept = |offset: u32| {
             let offset = Offset(offset);
-            sealed.live.is_live(offset) && request.accepts(segment.metadata(offset))
+            sealed.live.is_live(offset) && request.accepts(|| documents.of(offset))
         };
         let everything = sealed.live.dead() == 0 && request.filter.is_none();
         let accept: Option<&dyn Fn(u32) -> bool> = if everything { None } else { Some(&accept) };
@@ -262,18 +269,23 @@ fn scan(
     snapshot: &Snapshot,
     query: &QueryVector,
     space: &VectorSpace<'_>,
-    accepted: impl Iterator<Item = u32>,
+    accepts: impl Fn(u32) -> bool,
     place: impl Fn(u32) -> Place,
     scratch: &mut Scratch,
     top: &mut TopK<Place>,
 ) -> u64 {
     let by_id = |a: Place, b: Place| -> Ordering { snapshot.id_at(a).cmp(&snapshot.id_at(b)) };
     let Scratch { offsets, keys, .. } = scratch;
-    let mut accepted = accepted.peekable();
-    let mut scored = 0;
-    while accepted.peek().is_some() {
+    let rows = space.len() as u32;
+    let (mut next, mut scored) = (0, 0);
+    while next < rows {
         offsets.clear();
-        offsets.extend(accepted.by_ref().take(SCAN_CHUNK));
+        while next < rows && offsets.len() < SCAN_CHUNK {
+            if accepts(next) {
+                offsets.push(next);
+            }
+            next += 1;
+        }
         keys.resize(offsets.len(), 0.0);
         query.score_offsets(space, offsets, keys);
         for (&offset, &key) in offsets.iter().zip(keys.iter()) {
@@ -288,10 +300,11 @@ fn scan(
 fn matching_share(filter: &Filter, sealed: &LiveSegment) -> f32 {
     let step = (sealed.segment.len() / SAMPLE).max(1);
     let sample = (0..sealed.segment.len()).step_by(step as usize).map(Offset);
+    let documents = sealed.segment.documents();
     let (mut live, mut matching) = (0_u32, 0_u32);
     for offset in sample.filter(|&offset| sealed.live.is_live(offset)) {
         live += 1;
-        matching += u32::from(filter.matches(sealed.segment.metadata(offset)));
+        matching += u32::from(filter.matches(documents.of(offset)));
     }
     matching as f32 / live.max(1) as f32
 }

@@ -52,7 +52,7 @@ impl LiveBitmap {
     }
 
     /// Whether the offset is live; an offset past the end is not.
-    #[inline]
+    #[inline(always)]
     pub fn is_live(&self, offset: Offset) -> bool {
         let at = offset.index();
         match self.blocks.get(at / BLOCK_BITS) {

@@ -107,12 +107,16 @@ impl Block {
 
     /// The place of the live row of an id.
     pub fn find(&self, key: &IdKey) -> Option<usize> {
-        let places = self.data.keys.iter().enumerate().filter(|(_, other)| *other == key);
-        places.map(|(at, _)| at).find(|&at| self.is_live(at))
+        for (at, other) in self.data.keys.iter().enumerate() {
+            if other == key && self.is_live(at) {
+                return Some(at);
+            }
+        }
+        None
     }
 
     /// Whether the row at this place is live.
-    #[inline]
+    #[inline(always)]
     pub fn is_live(&self, at: usize) -> bool {
         at < self.len() && self.dead[at / 64] >> (at % 64) & 1 == 0
     }

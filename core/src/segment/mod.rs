@@ -15,7 +15,7 @@ pub use draft::{Draft, Origin};
 pub use live::LiveBitmap;
 pub use manifest::{Manifest, ManifestSegment};
 pub use memtable::{BLOCK_ROWS, Block, Memtable, Row};
-pub use sealed::{Checks, MAX_COLUMN_BYTES, Segment, SegmentBytes};
+pub use sealed::{Checks, Documents, MAX_COLUMN_BYTES, Segment, SegmentBytes};
 
 use crate::types::{IdKey, PointId, Stamp};
 

@@ -2,13 +2,13 @@
 //!
 //! Decoding never panics; a list grows as its items come, so no number in front of it makes anything large.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::log::Rec;
 use crate::log::rec::{put_body, put_id, put_stamp, take_body, take_flag, take_id, take_stamp};
+use crate::map::Map;
 use crate::types::{IdKey, PointId, Stamp};
 
 use super::digest::{Digest, SpaceKey};
@@ -312,7 +312,7 @@ impl<T: Code> Code for Vec<T> {
     }
 }
 
-impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
+impl<K: Code + Ord, V: Code> Code for Map<K, V> {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32(self.len() as u32);
         for (key, value) in self {

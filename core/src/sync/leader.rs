@@ -3,10 +3,12 @@
 //! Invariants: numbers rise; each id has one number, that of its newest write; what is counted as answered of a writer
 //! becomes durable with the rows of those answers (R2), and is kept for longer than any replica sleeps (R3).
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::log::Rec;
+use crate::map::Map;
+use crate::sort::sort_by_key;
 use crate::types::{IdKey, Stamp};
 
 use super::digest::{Digest, SpaceKey};
@@ -29,7 +31,7 @@ pub struct Leader {
     pub(super) terms: Vec<Cursor>,
     pub(super) head: u64,
     pub(super) floor: Floor,
-    pub(super) answered: BTreeMap<u64, Answered>,
+    pub(super) answered: Map<u64, Answered>,
 }
 
 /// Up to where a writer is answered.
@@ -53,7 +55,7 @@ impl Leader {
     /// The leader of a space that is empty.
     pub const fn new(key: SpaceKey) -> Self {
         let floor = Floor { seq: 0, hlc: 0 };
-        Self { key, epoch: 1, terms: Vec::new(), head: 0, floor, answered: BTreeMap::new() }
+        Self { key, epoch: 1, terms: Vec::new(), head: 0, floor, answered: Map::new() }
     }
 
     /// The key of the space's digests.
@@ -120,7 +122,7 @@ impl Leader {
     /// as answered too, and be taken for refused if this answer is lost. What is left without a verdict, also because the
     /// answer would be too long with it, is sent again.
     pub fn push(&self, rows: &impl Rows, writer: u64, offers: &[Offer], now_ms: u64) -> (Pushed, Change) {
-        let mut step = Step { rows, head: self.head, recs: BTreeMap::new() };
+        let mut step = Step { rows, head: self.head, recs: Map::new() };
         let before = self.answered.get(&writer).map(|answered| answered.chain).unwrap_or_default();
         let mut acked = before;
         let mut verdicts = Vec::with_capacity(offers.len());
@@ -148,7 +150,7 @@ impl Leader {
         let answered = (acked != before).then_some((writer, acked));
         let pushed = Pushed { acked, seq: step.head, hlc: newest, now_ms, verdicts };
         let mut recs: Vec<Rec> = step.recs.into_values().collect();
-        recs.sort_unstable_by_key(|rec| rec.seq);
+        sort_by_key(&mut recs, |rec| rec.seq);
         let rows = recs.into_iter().map(RowChange::Put).collect();
         (pushed, Change { rows, note: Note::Leader(LeaderNote { answered, floor: None }) })
     }
@@ -218,7 +220,7 @@ impl Leader {
 struct Step<'a, R> {
     rows: &'a R,
     head: u64,
-    recs: BTreeMap<IdKey, Rec>,
+    recs: Map<IdKey, Rec>,
 }
 
 impl<R: Rows> Step<'_, R> {

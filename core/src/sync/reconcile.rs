@@ -21,6 +21,7 @@ use core::ops::Range;
 
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, Result};
+use crate::sort::sort;
 use crate::types::IdKey;
 
 use super::digest::{Digest, Item};
@@ -53,7 +54,7 @@ pub struct ItemSet {
 impl ItemSet {
     /// A set; of items with the same time and id one is kept.
     pub fn new(mut items: Vec<Item>) -> Self {
-        items.sort_unstable();
+        sort(&mut items);
         items.dedup_by_key(|item| (item.hlc, item.key));
         let mut before = Vec::with_capacity(items.len() + 1);
         let mut digest = Digest::default();

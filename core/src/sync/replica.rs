@@ -8,12 +8,12 @@
 //! Invariants: of what is on its way, counters are above `acked` and below those of the rest of the outbox; a row of the
 //! outbox has number 0 only while no leader can know its id (R5).
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::error::Result;
 use crate::log::{Rec, Stamper};
-use crate::sort::sort_by_key;
+use crate::map::Map;
+use crate::sort::{sort, sort_by_key};
 use crate::types::{IdKey, PointId, Stamp};
 
 use super::digest::SpaceKey;
@@ -42,13 +42,13 @@ pub struct Replica {
     /// A loss of power may have taken from own writes below this counter that an earlier write of their ids was sent.
     pub(super) doubted: u64,
     /// Rows that the outbox has beside its own newest writes.
-    pub(super) renumbered: BTreeMap<IdKey, Renumbered>,
+    pub(super) renumbered: Map<IdKey, Renumbered>,
     /// Up to where the leader's numbers went when own writes were answered: by writer, up to this counter.
     pub(super) numbered: Vec<(u64, u64, u64)>,
     pub(super) is_resyncing: bool,
     pub(super) conflicts: Vec<Offer>,
     /// Of a follower: up to where writers are answered.
-    pub(super) answered: BTreeMap<u64, Chain>,
+    pub(super) answered: Map<u64, Chain>,
     /// Tombstones that do not count any more, though sealed segments may have them; in order.
     pub(super) exhumed: Vec<Stamp>,
 }
@@ -106,11 +106,11 @@ impl Replica {
             acked: Chain { cseq: 0, hash: [0; 16] },
             sent: Vec::new(),
             doubted: 0,
-            renumbered: BTreeMap::new(),
+            renumbered: Map::new(),
             numbered: Vec::new(),
             is_resyncing: false,
             conflicts: Vec::new(),
-            answered: BTreeMap::new(),
+            answered: Map::new(),
             exhumed: Vec::new(),
         }
     }
@@ -238,7 +238,7 @@ impl Replica {
     /// Settles them by what the leader knows: `found` has a record for each id that it has one of, `head` is its newest
     /// number; `stamper` is the writer's.
     pub fn settle(&self, rows: &impl Rows, acked: Chain, head: u64, found: &[Rec], stamper: &Stamper) -> Change {
-        let found: BTreeMap<IdKey, &Rec> = found.iter().map(|rec| (rec.id.key(), rec)).collect();
+        let found: Map<IdKey, &Rec> = found.iter().map(|rec| (rec.id.key(), rec)).collect();
         let sent = self.sent.iter().filter(|offer| offer.cseq > acked.cseq).cloned().collect();
         let mut note = ReplicaNote { acked: Some((acked, head)), sent: Some(sent), ..ReplicaNote::default() };
         // The leader has answered what this replica forgot that it sent.
@@ -456,11 +456,15 @@ impl Replica {
         // Of what is on its way, a row may have been replaced by what the leader gave.
         let is_newest = |offer: &&Offer| rows.known(&offer.id.key()).is_some_and(|known| known.stamp == offer.stamp);
         let sent = self.sent.iter().filter(is_newest).map(|offer| offer.id.key());
-        let open: BTreeSet<IdKey> = outbox.chain(sent).collect();
-        let found: BTreeMap<IdKey, Rec> = found.into_iter().map(|rec| (rec.id.key(), rec)).collect();
+        let mut open: Vec<IdKey> = outbox.chain(sent).collect();
+        sort(&mut open);
+        let found: Map<IdKey, Rec> = found.into_iter().map(|rec| (rec.id.key(), rec)).collect();
         let (mut changes, mut lost) = (Vec::new(), Vec::new());
-        let keys: BTreeSet<&IdKey> = here.iter().chain(found.keys()).filter(|key| !open.contains(key)).collect();
-        for known in keys.into_iter().filter_map(|key| rows.known(key)) {
+        let mut keys: Vec<IdKey> = here.iter().chain(found.keys()).copied().collect();
+        keys.retain(|key| open.binary_search(key).is_err());
+        sort(&mut keys);
+        keys.dedup();
+        for known in keys.iter().filter_map(|key| rows.known(key)) {
             let number = self.number(&known).unwrap_or(0);
             let theirs = found.get(&known.id.key()).map(|theirs| theirs.stamp);
             if theirs < Some(known.stamp) && number > self.floor.seq && !self.is_resyncing {

@@ -6,14 +6,15 @@ use super::assert_none;
 use crate::support::repository;
 
 /// Each crate of the workspace and the crates of the workspace that it may use.
-const EDGES: [(&str, &[&str]); 4] = [
-    ("hyperspace-core", &[]),
+const EDGES: [(&str, &[&str]); 5] = [
+    ("hyperspace-inner", &[]),
+    ("hyperspace-core", &["hyperspace-inner"]),
     ("hyperspace-wasm", &["hyperspace-core"]),
     ("hyperspace-server", &["hyperspace-core"]),
     ("hyperspace-tests", &["hyperspace-core", "hyperspace-wasm", "hyperspace-server"]),
 ];
 
-/// What core may use from outside: crates that build without std; and `crc32c`, which comes with core's feature `std` only,
+/// What core and its inner loops may use from outside: crates that build without std; and `crc32c`, which comes with core's feature `std` only,
 /// because without std nobody can ask the machine for its checksum instruction.
 const CORE_MAY_USE: [&str; 8] = ["blake3", "bytemuck", "crc32c", "fearless_simd", "hashbrown", "libm", "rkyv", "serde"];
 
@@ -33,7 +34,11 @@ fn complaints(metadata: &Value) -> Vec<String> {
             let is_for_tests = dependency["kind"] == "dev";
             if is_ours && !may_use.contains(&used) {
                 found.push(format!("{name} depends on {used}, an edge that is not drawn"));
-            } else if !is_ours && name == "hyperspace-core" && !is_for_tests && !CORE_MAY_USE.contains(&used) {
+            } else if !is_ours
+                && ["hyperspace-core", "hyperspace-inner"].contains(&name)
+                && !is_for_tests
+                && !CORE_MAY_USE.contains(&used)
+            {
                 found.push(format!("{name} depends on {used}, which is not one of {CORE_MAY_USE:?}"));
             }
         }
@@ -76,6 +81,9 @@ fn an_edge_that_is_not_drawn_is_found() {
     }
     let forbidden = [
         package("hyperspace-core", &[on("rand", None, None)]),
+        package("hyperspace-inner", &[on("rand", None, None)]),
+        package("hyperspace-inner", &[on("hyperspace-core", None, Some("core"))]),
+        package("hyperspace-server", &[on("hyperspace-inner", None, Some("core/inner"))]),
         package("hyperspace-core", &[on("cc", Some("build"), None)]),
         package("hyperspace-core", &[on("hyperspace-tests", Some("dev"), Some("tests"))]),
         package("hyperspace-wasm", &[on("hyperspace-server", None, Some("native-server"))]),

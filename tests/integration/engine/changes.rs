@@ -9,6 +9,7 @@ use hyperspace_core::collection::{
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::Stamper;
+use hyperspace_core::map::Map;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::types::{PointId, SegmentId};
@@ -180,6 +181,6 @@ fn a_scroll_for_something_rare_gives_empty_pages_instead_of_searching_without_en
         }
     }
     assert_eq!(pages, [0, 0, 1]);
-    let all = snapshot.scroll(None, POINTS, &Filter::parse(&Value::Map(BTreeMap::new())).unwrap());
+    let all = snapshot.scroll(None, POINTS, &Filter::parse(&Value::Map(Map::new())).unwrap());
     assert_eq!((all.points.len(), all.next), (POINTS, None), "a page as large as it is asked for");
 }

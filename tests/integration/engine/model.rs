@@ -3,6 +3,7 @@
 use super::host::Host;
 use hyperspace_core::collection::{CollectionConfig, Job, Plan, Scratch, SealPolicy, SearchRequest, Urgency, Vectors};
 use hyperspace_core::filter::Filter;
+use hyperspace_core::map::Map;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::types::{IdKey, PointId};
@@ -139,7 +140,7 @@ impl Model {
 
     /// Takes one more page of a scroll that began steps ago, and begins anew at the end.
     fn scroll(&mut self, limit: usize, filtered: bool) {
-        let filter = Filter::parse(&if filtered { where_n_is(2) } else { Value::Map(BTreeMap::new()) }).unwrap();
+        let filter = Filter::parse(&if filtered { where_n_is(2) } else { Value::Map(Map::new()) }).unwrap();
         let page = self.host.collection.snapshot().scroll(self.scrolled, limit, &filter);
         let ahead = self.truth.iter().map(|(id, point)| (id.key(), id, point));
         let mut ahead: Vec<_> = ahead.filter(|(key, ..)| self.scrolled.is_none_or(|last| *key > last)).collect();
@@ -168,7 +169,7 @@ impl Model {
             assert_eq!(&snapshot.get(id).unwrap().vector, vector);
         }
         assert!(snapshot.get(&PointId::Int(9_999)).is_none());
-        for filter in [Value::Map(BTreeMap::new()), where_n_is(2)] {
+        for filter in [Value::Map(Map::new()), where_n_is(2)] {
             self.check_search(metric, query, &Filter::parse(&filter).unwrap());
         }
     }

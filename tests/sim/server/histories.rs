@@ -1,11 +1,11 @@
 //! Random histories of a whole database against plain maps: several tenants and collections, every kind of write, jobs,
 //! restarts and kills. After each step everything that can be asked is compared.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyperspace_core::collection::{Plan, SearchRequest};
 use hyperspace_core::filter::Filter;
+use hyperspace_core::map::Map;
 use hyperspace_core::metadata::Value;
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::port::Durability;
@@ -105,7 +105,7 @@ fn compare(collection: &OpenCollection, points: &Points, query: &[f32], what: &s
         let found = view.get(id).unwrap_or_else(|| panic!("{what}: {id} is missing"));
         assert_eq!(found.vector, row.vector, "{what}: {id}");
     }
-    let everything = Filter::parse(&Value::Map(BTreeMap::new())).unwrap();
+    let everything = Filter::parse(&Value::Map(Map::new())).unwrap();
     for (filter, n) in [(everything, None), (filter(&[("n", 2)]), Some(2))] {
         let mut nearest: Vec<(f64, PointId)> = points
             .iter()

@@ -3,10 +3,9 @@
 //! A number that is a safe integer is an integer; a bigint is an i64 or u64; on the way out, integers beyond 2^53-1
 //! are bigints again. Properties that are `undefined` are left out, as `JSON.stringify` does.
 
-use std::collections::BTreeMap;
-
 use hyperspace_core::error::{Error, Result, shortened};
 use hyperspace_core::filter::Filter;
+use hyperspace_core::map::Map;
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::types::PointId;
 use js_sys::{Array, BigInt, Object, Reflect};
@@ -71,7 +70,7 @@ pub(super) fn describe(value: &JsValue) -> String {
         return as_text(value);
     }
     if let Some(text) = value.as_string() {
-        return format!("the string {:?}", shortened(&text));
+        return format!("the string `{}`", shortened(&text));
     }
     value.js_typeof().as_string().map_or_else(|| "something else".into(), |kind| format!("a value of type {kind}"))
 }
@@ -142,7 +141,7 @@ pub(super) fn to_metadata(values: &JsValue) -> Result<Vec<Metadata>> {
 
 pub(super) fn to_filter(value: &JsValue) -> Result<Filter> {
     if value.is_undefined() || value.is_null() {
-        return Filter::parse(&Value::Map(BTreeMap::new()));
+        return Filter::parse(&Value::Map(Map::new()));
     }
     let value = to_value(value, 0).map_err(|e| Error::new(e.kind(), format!("the filter: {}", e.message())))?;
     Filter::parse(&value)
@@ -180,8 +179,8 @@ fn to_value(value: &JsValue, depth: usize) -> Result<Value> {
     Err(Error::invalid_argument(format!("only JSON values, not {}", describe_object(value))))
 }
 
-fn to_map(object: &Object, depth: usize) -> Result<BTreeMap<String, Value>> {
-    let mut map = BTreeMap::new();
+fn to_map(object: &Object, depth: usize) -> Result<Map<String, Value>> {
+    let mut map = Map::new();
     for entry in Object::entries(object).iter() {
         let entry: Array = entry.unchecked_into();
         let (key, value) = (entry.get(0), entry.get(1));

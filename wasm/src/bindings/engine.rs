@@ -24,7 +24,7 @@ use super::convert::{
     to_metadata,
 };
 use super::environment::JsEnvironment;
-use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
+use super::reports::{progress, stats, storage, summary};
 use super::store::AnyStore;
 use crate::host::sync::Refused;
 use crate::host::{Asked, Database, Environment, OpenCollection};
@@ -121,8 +121,11 @@ impl Engine {
             };
             let snapshot = collection.snapshot();
             let config = snapshot.config();
-            let (dimension, metric) = (config.dimension, config.metric.as_str());
-            report(&CollectionReply { space: collection.space().0, dimension, metric })
+            Ok(object(&[
+                ("space", (collection.space().0 as f64).into()),
+                ("dimension", config.dimension.into()),
+                ("metric", config.metric.as_str().into()),
+            ]))
         })
     }
 
@@ -136,15 +139,17 @@ impl Engine {
     pub fn collections(&self) -> Promise {
         let database = Rc::clone(&self.database);
         promise(async move {
-            let mut list = Vec::new();
+            let list = Array::new();
             for name in database.names() {
                 match database.collection(&name).await {
-                    Ok(collection) => list.push(CollectionSummary::of(&collection.snapshot())),
+                    Ok(collection) => {
+                        list.push(&summary(&collection.snapshot()));
+                    }
                     Err(error) if error.kind() == ErrorKind::Corrupted => database.report(&error),
                     Err(error) => return Err(error),
                 }
             }
-            report(&list)
+            Ok(list.into())
         })
     }
 
@@ -172,7 +177,7 @@ impl Engine {
                 Ok(Uint8Array::new(&bytes).to_vec())
             };
             let made = database.read_archive(next).await?;
-            report(&made.iter().map(|collection| CollectionSummary::of(&collection.snapshot())).collect::<Vec<_>>())
+            Ok(made.iter().map(|collection| summary(&collection.snapshot())).collect::<Array>().into())
         })
     }
 
@@ -252,7 +257,7 @@ impl Engine {
 
     /// What the collection consists of.
     pub fn stats(&self, space: f64) -> JsResult<JsValue> {
-        cross(self.at(space).and_then(|collection| report(&stats(&collection))))
+        cross(self.at(space)).map(|collection| stats(&collection))
     }
 
     /// Asks for everything written so far to be sealed; answers up to which number that is.
@@ -274,14 +279,8 @@ impl Engine {
     }
 
     /// How far the indexing of each open collection is.
-    pub fn progress(&self) -> JsResult<JsValue> {
-        let progress = self.database.progress().into_iter().map(|one| Progress {
-            collection: one.collection,
-            indexed: one.indexed,
-            pending: one.pending,
-            done: one.pending == 0,
-        });
-        cross(report(&progress.collect::<Vec<_>>()))
+    pub fn progress(&self) -> Array {
+        self.database.progress().iter().map(progress).collect()
     }
 
     /// Holds background work back, or lets it go on.
@@ -297,17 +296,8 @@ impl Engine {
     }
 
     /// What went in and out of the store.
-    pub fn storage(&self) -> JsResult<JsValue> {
-        let counters = self.database.counters();
-        cross(report(&Storage {
-            bytes_read: counters.bytes_read,
-            bytes_written: counters.bytes_written,
-            bytes_stored: counters.bytes_stored,
-            transactions: counters.transactions,
-            reads: counters.reads,
-            writes: counters.writes,
-            backend: self.database.backend().as_str(),
-        }))
+    pub fn storage(&self) -> JsValue {
+        storage(&self.database.counters(), self.database.backend())
     }
 
     /// A collection as bytes: `{ manifest, segments: [{ id, bytes }] }`.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use hyperspace_core::collection::{
 use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::log::Stamper;
+use hyperspace_core::map::Map;
 use hyperspace_core::port::{Clock, Entropy};
 use hyperspace_core::types::{Lsn, PointId, SpaceId, Stamp, Tenant};
 use std::sync::Arc;
@@ -159,7 +160,7 @@ pub struct Database<K: Kv> {
     pub(super) refusing: Cell<bool>,
     pub(super) identity: Cell<Identity>,
     pub(super) stamper: RefCell<Stamper>,
-    pub(super) spaces: RefCell<BTreeMap<String, (SpaceId, Entry)>>,
+    pub(super) spaces: RefCell<Map<String, (SpaceId, Entry)>>,
     /// Held by whoever writes rows that other transactions depend on.
     pub(super) writing: Lock,
     /// Held while the catalog changes or a collection is loaded.

@@ -9,26 +9,22 @@
 //! the answer. A wasm trap runs no destructors, and a browser commits what was placed before it; but an exception in a
 //! listener makes it abort the transaction, and a trap is one.
 //!
-//! `indexed_db_futures` says only "aborted" when the quota is exceeded, so the raw transaction's own error is read.
+//! Every transaction, also one that only reads, gets all its requests at once and is then awaited as a whole: its own error
+//! says more than that of a request, when the quota is exceeded for one.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::slice;
 
 use hyperspace_core::error::{Error, Result};
-use indexed_db_futures::KeyRange;
-use indexed_db_futures::database::Database;
-use indexed_db_futures::error as idb;
-use indexed_db_futures::internals::SystemRepr;
-use indexed_db_futures::object_store::ObjectStore;
-use indexed_db_futures::prelude::*;
-use indexed_db_futures::transaction::{Transaction, TransactionMode};
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{IdbKeyRange, IdbRequest, IdbTransaction};
+use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
 
+use super::event::{Thrown, answer, promised};
 use super::timer::within;
 use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
 
@@ -51,9 +47,8 @@ enum Failure {
 }
 
 type Attempt<T> = std::result::Result<T, Failure>;
-type Thrown<T> = std::result::Result<T, JsValue>;
 type Work<'a> = Pin<Box<dyn Future<Output = Attempt<Answer>> + 'a>>;
-type Opening = Pin<Box<dyn Future<Output = indexed_db_futures::OpenDbResult<Database>>>>;
+type Listener = Closure<dyn FnMut() -> Thrown<()>>;
 
 /// What a transaction gives. One type for all, so that trying again is compiled once.
 enum Answer {
@@ -85,7 +80,7 @@ impl Closed {
 
 struct Link {
     name: String,
-    connection: RefCell<Option<Database>>,
+    connection: RefCell<Option<IdbDatabase>>,
     closed: Cell<Option<Closed>>,
     /// Whether there was a connection: the database exists, or somebody has deleted it.
     opened: Cell<bool>,
@@ -99,6 +94,19 @@ impl Link {
         if self.closed.replace(Some(why)).is_none() {
             (self.on_lost)(&why.error());
         }
+    }
+
+    /// Makes the stores of a database that is new.
+    fn create(&self, database: &IdbDatabase) -> Thrown<()> {
+        for store in Store::ALL {
+            let made = database.create_object_store(store.name())?;
+            if self.opened.get() {
+                self.lose(Closed::Cleared);
+                // Nothing is created. An error would do the same, and end the worker: nobody catches it.
+                return made.transaction().abort();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -134,35 +142,17 @@ impl IndexedDb {
         self.link.closed.get().map(Closed::error)
     }
 
-    async fn connect(&self) -> Attempt<Database> {
+    async fn connect(&self) -> Attempt<IdbDatabase> {
         if let Some(closed) = self.closed() {
             return Err(Failure::Final(closed));
         }
         if let Some(open) = self.link.connection.borrow().as_ref() {
             return Ok(open.clone());
         }
-        let blocked = Rc::new(Cell::new(false));
-        let (saw, link) = (Rc::clone(&blocked), Rc::clone(&self.link));
-        let request = Database::open(self.link.name.as_str())
-            .with_version(VERSION)
-            .with_on_blocked(move |_| {
-                saw.set(true);
-                Ok(())
-            })
-            .with_on_upgrade_needed(move |_, database| {
-                for store in Store::ALL {
-                    let made = database.create_object_store(store.name()).build()?;
-                    if link.opened.get() {
-                        link.lose(Closed::Cleared);
-                        // Nothing is created. An error would do the same, and end the worker: nobody catches it.
-                        return made.as_sys().transaction().abort().map_err(Into::into);
-                    }
-                }
-                Ok(())
-            })
-            .build()
-            .map_err(open_failure)?;
-        let Some(opened) = patiently(Box::pin(request.into_future()), &blocked).await else {
+        let request = factory()?.open_with_u32(&self.link.name, VERSION).map_err(thrown)?;
+        let opening = Opening::new(request, &self.link);
+        let blocked = Rc::clone(&opening.blocked);
+        let Some(opened) = patiently(opening).await else {
             let message = if blocked.get() {
                 "an older version of the page holds the database open: close its tabs"
             } else {
@@ -170,26 +160,30 @@ impl IndexedDb {
             };
             return Err(Failure::Final(Error::unavailable(message)));
         };
-        let database = opened.map_err(|error| match self.closed() {
-            Some(closed) => Failure::Final(closed),
-            None => open_failure(error),
-        })?;
+        let database: IdbDatabase = match (opened, self.closed()) {
+            (Ok(database), _) => database.unchecked_into(),
+            (Err(_), Some(closed)) => return Err(Failure::Final(closed)),
+            (Err(error), None) => return Err(thrown(error)),
+        };
         self.link.opened.set(true);
-        self.watch(&database).map_err(|e| classify(&e))?;
+        self.watch(&database);
         *self.link.connection.borrow_mut() = Some(database.clone());
         Ok(database)
     }
 
     /// Gives the connection up as soon as somebody else needs it to go, or it went.
-    fn watch(&self, database: &Database) -> indexed_db_futures::Result<()> {
-        let mut changes = database.version_changes()?;
+    fn watch(&self, database: &IdbDatabase) {
+        let asked_to_go = promised(&|asked, lost| {
+            database.set_onversionchange(Some(asked));
+            database.set_onclose(Some(lost));
+        });
         let (link, database) = (Rc::downgrade(&self.link), database.clone());
         wasm_bindgen_futures::spawn_local(async move {
-            let asked_to_go = changes.recv().await.is_some();
-            database.clone().close();
+            let asked_to_go = asked_to_go.await.is_ok();
+            database.close();
             let Some(link) = link.upgrade() else { return };
             // Only this connection: the answer may come late, when another one is in its place.
-            link.connection.borrow_mut().take_if(|open| open.as_sys() == database.as_sys());
+            link.connection.borrow_mut().take_if(|open| *open == database);
             if link.closed.get().is_some() {
                 return;
             }
@@ -201,7 +195,6 @@ impl IndexedDb {
                 drop(this.connect().await);
             }
         });
-        Ok(())
     }
 
     fn drop_connection(&self) {
@@ -216,7 +209,7 @@ impl IndexedDb {
         &self,
         limit: u32,
         writes: Option<usize>,
-        work: &dyn Fn(Database, bool) -> Work<'a>,
+        work: &dyn Fn(IdbDatabase, bool) -> Work<'a>,
     ) -> Result<Answer> {
         let mut retry = false;
         loop {
@@ -237,7 +230,7 @@ impl IndexedDb {
         }
     }
 
-    async fn once<'a>(&self, limit: u32, retry: bool, work: &dyn Fn(Database, bool) -> Work<'a>) -> Attempt<Answer> {
+    async fn once<'a>(&self, limit: u32, retry: bool, work: &dyn Fn(IdbDatabase, bool) -> Work<'a>) -> Attempt<Answer> {
         let database = self.connect().await?;
         within(limit, work(database, retry)).await.unwrap_or(Err(Failure::Hung(limit / 1000)))
     }
@@ -269,14 +262,15 @@ impl IndexedDb {
 impl Kv for IndexedDb {
     async fn get_many(&self, store: Store, keys: &[Key]) -> Result<Vec<Option<Blob>>> {
         let limit = if keys.len() > 1 { LARGE_LIMIT_MS } else { SMALL_LIMIT_MS };
-        match self.attempt(limit, None, &|database, _| Box::pin(read_many(database, store, keys))).await? {
+        let work = |database, _| -> Work<'_> { Box::pin(read_many(database, store, keys)) };
+        match self.attempt(limit, None, &work).await? {
             Answer::Found(found) => Ok(found),
             _ => Err(unexpected()),
         }
     }
 
     async fn range(&self, store: Store, from: &[u8], to: &[u8], limit: u32) -> Result<Vec<(Key, Blob)>> {
-        let work = |database, _| -> Work<'_> { Box::pin(read_range(database, store, bounds(from, to), limit)) };
+        let work = |database, _| -> Work<'_> { Box::pin(read_range(database, store, from, to, limit)) };
         match self.attempt(LARGE_LIMIT_MS, None, &work).await? {
             Answer::Rows(rows) => Ok(rows),
             _ => Err(unexpected()),
@@ -284,7 +278,7 @@ impl Kv for IndexedDb {
     }
 
     async fn keys(&self, store: Store, from: &[u8], to: &[u8]) -> Result<Vec<Key>> {
-        let work = |database, _| -> Work<'_> { Box::pin(read_keys(database, store, bounds(from, to))) };
+        let work = |database, _| -> Work<'_> { Box::pin(read_keys(database, store, from, to)) };
         match self.attempt(LARGE_LIMIT_MS, None, &work).await? {
             Answer::Keys(keys) => Ok(keys),
             _ => Err(unexpected()),
@@ -314,99 +308,119 @@ impl Kv for IndexedDb {
 
     async fn destroy(&self) -> Result<()> {
         self.close();
-        let request = match Database::delete_by_name(&self.link.name) {
+        let request = match factory().and_then(|all| all.delete_database(&self.link.name).map_err(thrown)) {
             Ok(request) => request,
-            Err(error) => return Err(self.report(open_failure(error), None).await),
+            Err(failure) => return Err(self.report(failure, None).await),
         };
-        match within(LARGE_LIMIT_MS, request).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.report(classify(&error), None).await),
+        match within(LARGE_LIMIT_MS, answer(&request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.report(thrown(error), None).await),
             Err(_) => Err(Error::unavailable("another tab keeps the database from being deleted")),
         }
     }
+}
+
+fn factory() -> Attempt<IdbFactory> {
+    let factory = js_sys::global().unchecked_into::<Scope>().indexed_db().map_err(thrown)?;
+    factory.ok_or_else(|| Failure::Final(Error::unsupported("there is no IndexedDB here")))
 }
 
 fn unexpected() -> Error {
     Error::internal("a transaction gave another answer than it was asked for")
 }
 
-async fn read_many(database: Database, store: Store, keys: &[Key]) -> Attempt<Answer> {
-    let tx = read_only(&database, store)?;
-    let rows = object_store(&tx, store)?;
-    let requests =
-        keys.iter().map(|key| rows.get::<JsValue, _, _>(js_bytes(key)).primitive().map_err(|e| classify(&e)));
-    let requests = requests.collect::<Attempt<Vec<_>>>()?;
-    let mut found = Vec::with_capacity(keys.len());
-    for request in requests {
-        found.push(request.await.map_err(|e| classify(&e))?.map(blob).transpose()?);
-    }
-    Ok(Answer::Found(found))
+async fn read_many(database: IdbDatabase, store: Store, keys: &[Key]) -> Attempt<Answer> {
+    let answers = read(&database, store, &|rows| keys.iter().map(|key| rows.get(&js_bytes(key))).collect()).await?;
+    let found = answers.into_iter().map(|row| if row.is_undefined() { Ok(None) } else { blob(row).map(Some) });
+    found.collect::<Attempt<_>>().map(Answer::Found)
 }
 
-async fn read_range(database: Database, store: Store, query: KeyRange<JsValue>, limit: u32) -> Attempt<Answer> {
-    let tx = read_only(&database, store)?;
-    let rows = object_store(&tx, store)?;
-    let keys = rows.get_all_keys().with_query::<JsValue, _>(query.clone()).with_limit(limit).primitive();
-    let values = rows.get_all().with_query::<JsValue, _>(query).with_limit(limit).primitive();
-    let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-    let values = values.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-    let pairs = keys.zip(values).map(|(key, value)| Ok((key_bytes(key)?, blob(value.map_err(|e| classify(&e))?)?)));
+async fn read_range(database: IdbDatabase, store: Store, from: &[u8], to: &[u8], limit: u32) -> Attempt<Answer> {
+    let range = bounds(from, to).map_err(thrown)?;
+    let place = |rows: &IdbObjectStore| {
+        let keys = rows.get_all_keys_with_key_and_limit(&range, limit)?;
+        Ok(vec![keys, rows.get_all_with_key_and_limit(&range, limit)?])
+    };
+    let answers = read(&database, store, &place).await?;
+    let [keys, values] = answers.as_slice() else { return Err(Failure::Final(unexpected())) };
+    let (keys, values) = (Array::from(keys), Array::from(values));
+    let pairs = keys.iter().zip(values.iter()).map(|(key, value)| Ok((key_bytes(&key), blob(value)?)));
     pairs.collect::<Attempt<_>>().map(Answer::Rows)
 }
 
-async fn read_keys(database: Database, store: Store, query: KeyRange<JsValue>) -> Attempt<Answer> {
-    let tx = read_only(&database, store)?;
-    let keys = object_store(&tx, store)?.get_all_keys().with_query::<JsValue, _>(query).primitive();
-    let keys = keys.map_err(|e| classify(&e))?.await.map_err(|e| classify(&e))?;
-    keys.map(key_bytes).collect::<Attempt<_>>().map(Answer::Keys)
+async fn read_keys(database: IdbDatabase, store: Store, from: &[u8], to: &[u8]) -> Attempt<Answer> {
+    let range = bounds(from, to).map_err(thrown)?;
+    let answers = read(&database, store, &|rows| Ok(vec![rows.get_all_keys_with_key(&range)?])).await?;
+    let keys = answers.first().map(Array::from).unwrap_or_default();
+    Ok(Answer::Keys(keys.iter().map(|key| key_bytes(&key)).collect()))
 }
 
-fn key_bytes(key: indexed_db_futures::Result<JsValue>) -> Attempt<Key> {
-    key.map(|key| Uint8Array::new(&key).to_vec()).map_err(|e| classify(&e))
+/// Places requests in a transaction of their own, and waits for their answers.
+async fn read(
+    database: &IdbDatabase,
+    store: Store,
+    place: &dyn Fn(&IdbObjectStore) -> Thrown<Vec<IdbRequest>>,
+) -> Attempt<Vec<JsValue>> {
+    let transaction = InFlight::begin(database, &[store], "readonly", Durability::Relaxed).map_err(thrown)?;
+    let rows = transaction.0.object_store(store.name()).map_err(thrown)?;
+    let requests = place(&rows).map_err(thrown)?;
+    transaction.end().await?;
+    requests.iter().map(|request| request.result().map_err(thrown)).collect()
 }
 
-fn object_store<'a>(tx: &'a Transaction<'_>, store: Store) -> Attempt<ObjectStore<'a>> {
-    tx.object_store(store.name()).map_err(|e| classify(&e))
+fn key_bytes(key: &JsValue) -> Key {
+    Uint8Array::new(key).to_vec()
 }
 
 async fn write(
-    database: Database,
+    database: IdbDatabase,
     tx: &KvTx,
     batch: Rc<Batch>,
     durability: Durability,
     retry: bool,
 ) -> Attempt<Answer> {
-    if retry && was_applied(&database, tx).await? {
+    if retry && was_applied(database.clone(), tx).await? {
         return Ok(Answer::Done);
     }
-    let stores: Array = tx.stores().into_iter().map(|store| JsValue::from_str(store.name())).collect();
-    let durability = match durability {
-        Durability::Relaxed => "relaxed",
-        Durability::Strict => "strict",
-    };
-    let options = js_sys::Object::new();
-    js_sys::Reflect::set(&options, &"durability".into(), &durability.into()).map_err(thrown)?;
-    let database: &Opened = database.as_sys().unchecked_ref();
-    let transaction = InFlight(database.transaction(&stores, "readwrite", &options).map_err(thrown)?);
+    let transaction = InFlight::begin(&database, &tx.stores(), "readwrite", durability).map_err(thrown)?;
     let _listener = Rc::clone(&batch).place_when_read(&transaction.0).map_err(thrown)?;
-    let done = Promise::new(&mut |resolve, reject| {
-        transaction.0.set_oncomplete(Some(&resolve));
-        transaction.0.set_onabort(Some(&reject));
-    });
-    match JsFuture::from(done).await {
-        Ok(_) => Ok(Answer::Done),
+    match transaction.end().await {
         Err(_) if batch.has_moved.get() => {
             Err(Failure::Final(Error::conflict("a row that the transaction depends on has changed")))
         }
-        Err(_) => Err(match transaction.0.error() {
-            Some(cause) => by_name(&cause),
-            None => Failure::Lost("a transaction ended without a reason".into()),
-        }),
+        ended => ended.map(|()| Answer::Done),
     }
 }
 
-/// A write transaction that somebody waits for: aborted, if it still can be, when nobody does any more.
+/// A transaction that somebody waits for: aborted, if it still can be, when nobody does any more.
 struct InFlight(IdbTransaction);
+
+impl InFlight {
+    fn begin(database: &IdbDatabase, stores: &[Store], mode: &str, durability: Durability) -> Thrown<Self> {
+        let stores: Array = stores.iter().map(|store| JsValue::from_str(store.name())).collect();
+        let durability = match durability {
+            Durability::Relaxed => "relaxed",
+            Durability::Strict => "strict",
+        };
+        let options = js_sys::Object::new();
+        js_sys::Reflect::set(&options, &"durability".into(), &durability.into())?;
+        let database: &Opened = database.unchecked_ref();
+        database.transaction(&stores, mode, &options).map(Self)
+    }
+
+    /// Waits until it is over.
+    async fn end(&self) -> Attempt<()> {
+        let ended = promised(&|complete, abort| {
+            self.0.set_oncomplete(Some(complete));
+            self.0.set_onabort(Some(abort));
+        });
+        match (ended.await, self.0.error()) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(cause)) => Err(by_name(&cause)),
+            (Err(_), None) => Err(Failure::Lost("a transaction ended without a reason".into())),
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -440,11 +454,7 @@ impl Batch {
                 Op::Put(_, key, value) => Action::Put(js_bytes(key), js_bytes(value)),
                 Op::Add(_, key, value) => Action::Add(js_bytes(key), js_bytes(value)),
                 Op::Delete(_, key) => Action::Delete(js_bytes(key)),
-                Op::DeleteRange(_, from, to) => {
-                    let (from, to) = (js_bytes(from), js_bytes(to));
-                    let range = IdbKeyRange::bound_with_lower_open_and_upper_open(&from, &to, false, true);
-                    Action::Delete(range.map_err(thrown)?.into())
-                }
+                Op::DeleteRange(_, from, to) => Action::Delete(bounds(from, to).map_err(thrown)?.into()),
             })
         };
         let requests = tx.ops().iter().map(|op| Ok((op.store().name(), action(op)?)));
@@ -462,7 +472,7 @@ impl Batch {
 
     /// Reads what the transaction depends on, and places the requests in the listener of the last answer, which the
     /// caller keeps.
-    fn place_when_read(self: Rc<Self>, transaction: &IdbTransaction) -> Thrown<Closure<dyn FnMut() -> Thrown<()>>> {
+    fn place_when_read(self: Rc<Self>, transaction: &IdbTransaction) -> Thrown<Listener> {
         let mut continued = Vec::with_capacity(self.continued.len());
         for (store, key) in &self.continued {
             continued.push(transaction.object_store(store)?.get_key(key)?);
@@ -471,7 +481,7 @@ impl Batch {
         // Answers come in the order of their requests: with this one all are there.
         let last = transaction.object_store(store)?.get(key)?;
         let (answer, transaction) = (last.clone(), transaction.clone());
-        let listener = Closure::<dyn FnMut() -> Thrown<()>>::new(move || {
+        let listener = Listener::new(move || {
             if self.holds(&answer, &continued)? {
                 self.place(&transaction)
             } else {
@@ -509,30 +519,23 @@ impl Batch {
 }
 
 /// Whether an earlier attempt whose answer was lost is in the database after all: its added rows tell.
-async fn was_applied(database: &Database, tx: &KvTx) -> Attempt<bool> {
+async fn was_applied(database: IdbDatabase, tx: &KvTx) -> Attempt<bool> {
     let Some((store, key, value)) = tx.ops().iter().find_map(|op| match op {
         Op::Add(store, key, value) => Some((*store, key, value)),
         _ => None,
     }) else {
         return Ok(false);
     };
-    let transaction = read_only(database, store)?;
-    let rows = object_store(&transaction, store)?;
-    let request = rows.get::<JsValue, _, _>(js_bytes(key)).primitive().map_err(|e| classify(&e))?;
-    let found = request.await.map_err(|e| classify(&e))?.map(blob).transpose()?;
-    Ok(found.is_some_and(|row| row.to_vec() == *value))
-}
-
-fn read_only(database: &Database, store: Store) -> Attempt<Transaction<'_>> {
-    database.transaction(store.name()).with_mode(TransactionMode::Readonly).build().map_err(|e| classify(&e))
+    let Answer::Found(found) = read_many(database, store, slice::from_ref(key)).await? else { return Ok(false) };
+    Ok(found.into_iter().flatten().any(|row| row.to_vec() == *value))
 }
 
 fn js_bytes(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
 }
 
-fn bounds(from: &[u8], to: &[u8]) -> KeyRange<JsValue> {
-    KeyRange::Bound(js_bytes(from), false, js_bytes(to), true)
+fn bounds(from: &[u8], to: &[u8]) -> Thrown<IdbKeyRange> {
+    IdbKeyRange::bound_with_lower_open_and_upper_open(&js_bytes(from), &js_bytes(to), false, true)
 }
 
 fn blob(value: JsValue) -> Attempt<Blob> {
@@ -545,27 +548,6 @@ fn thrown(value: JsValue) -> Failure {
         Ok(exception) => by_name(&exception),
         Err(_) => Failure::Lost("an unexpected answer".into()),
     }
-}
-
-fn open_failure(error: idb::OpenDbError) -> Failure {
-    match error {
-        idb::OpenDbError::Base(error) => classify(&error),
-        idb::OpenDbError::UnsupportedEnvironment | idb::OpenDbError::NullFactory => {
-            Failure::Final(Error::unsupported("there is no IndexedDB here"))
-        }
-        idb::OpenDbError::VersionZero => Failure::Final(Error::internal("a database version of zero")),
-    }
-}
-
-fn classify(error: &idb::Error) -> Failure {
-    if let idb::Error::DomException(exception) = error {
-        return by_name(exception.as_sys());
-    }
-    // Not the error's own text: formatting every kind that the crate knows would be part of the download.
-    Failure::Lost(match error {
-        idb::Error::MissingData(_) => "a transaction ended without a reason".into(),
-        _ => "an unexpected answer".into(),
-    })
 }
 
 fn by_name(exception: &web_sys::DomException) -> Failure {
@@ -589,6 +571,8 @@ extern "C" {
     type Scope;
     #[wasm_bindgen(method, getter, structural)]
     fn navigator(this: &Scope) -> JsValue;
+    #[wasm_bindgen(catch, method, getter, structural, js_name = indexedDB)]
+    fn indexed_db(this: &Scope) -> Thrown<Option<IdbFactory>>;
     type Navigator;
     #[wasm_bindgen(method, getter, structural)]
     fn storage(this: &Navigator) -> JsValue;
@@ -630,20 +614,51 @@ impl Room {
     }
 }
 
+/// A database that is being opened.
+struct Opening {
+    request: IdbOpenDbRequest,
+    answer: Pin<Box<dyn Future<Output = Thrown<JsValue>>>>,
+    /// Whether another connection is in the way.
+    blocked: Rc<Cell<bool>>,
+    _listeners: [Listener; 2],
+}
+
+impl Opening {
+    fn new(request: IdbOpenDbRequest, link: &Rc<Link>) -> Self {
+        let blocked = Rc::new(Cell::new(false));
+        let (saw, link, database) = (Rc::clone(&blocked), Rc::clone(link), request.clone());
+        let on_blocked = Listener::new(move || {
+            saw.set(true);
+            Ok(())
+        });
+        let on_upgrade = Listener::new(move || link.create(&database.result()?.unchecked_into()));
+        request.set_onblocked(Some(on_blocked.as_ref().unchecked_ref()));
+        request.set_onupgradeneeded(Some(on_upgrade.as_ref().unchecked_ref()));
+        Self { answer: Box::pin(answer(&request)), request, blocked, _listeners: [on_blocked, on_upgrade] }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.request.set_onblocked(None);
+        self.request.set_onupgradeneeded(None);
+    }
+}
+
 /// Waits for a database that is being opened; not for long when somebody is in the way. One that opens after all is
 /// let go of again, and its stores are made: without them nobody could use it.
-async fn patiently(mut request: Opening, blocked: &Cell<bool>) -> Option<indexed_db_futures::OpenDbResult<Database>> {
+async fn patiently(mut opening: Opening) -> Option<Thrown<JsValue>> {
     for limit in [SMALL_LIMIT_MS, LARGE_LIMIT_MS - SMALL_LIMIT_MS] {
-        if let Ok(opened) = within(limit, request.as_mut()).await {
+        if let Ok(opened) = within(limit, opening.answer.as_mut()).await {
             return Some(opened);
         }
-        if blocked.get() {
+        if opening.blocked.get() {
             break;
         }
     }
     wasm_bindgen_futures::spawn_local(async move {
-        if let Ok(database) = request.await {
-            database.close();
+        if let Ok(database) = opening.answer.as_mut().await {
+            database.unchecked_into::<IdbDatabase>().close();
         }
     });
     None

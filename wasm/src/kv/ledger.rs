@@ -4,9 +4,9 @@
 //! database reads every row that stays, so the sum is exact from then on.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use hyperspace_core::error::Result;
+use hyperspace_core::map::Map;
 
 use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
 
@@ -30,7 +30,7 @@ pub struct KvCounters {
 #[derive(Default)]
 struct State {
     counters: KvCounters,
-    sizes: BTreeMap<(Store, Key), u64>,
+    sizes: Map<(Store, Key), u64>,
 }
 
 impl State {
@@ -59,8 +59,8 @@ impl State {
             }
             Op::Delete(store, key) => self.forget(*store, key.clone()),
             Op::DeleteRange(store, from, to) => {
-                let range = (*store, from.clone())..(*store, to.clone());
-                let keys: Vec<Key> = self.sizes.range(range).map(|((_, key), _)| key.clone()).collect();
+                let rows = self.sizes.range_from(&(*store, from.clone())).map(|((at, key), _)| (at, key));
+                let keys: Vec<Key> = rows.take_while(|row| *row < (store, to)).map(|(_, key)| key.clone()).collect();
                 keys.into_iter().for_each(|key| self.forget(*store, key));
             }
         }

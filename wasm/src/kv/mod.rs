@@ -17,6 +17,8 @@ mod rows;
 mod simulated;
 
 #[cfg(target_arch = "wasm32")]
+mod event;
+#[cfg(target_arch = "wasm32")]
 mod indexed_db;
 #[cfg(target_arch = "wasm32")]
 mod timer;

@@ -1,15 +1,15 @@
 //! Ordered rows in memory, and what a transaction does to them: all of it, or nothing.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::map::Map;
 
 use super::{Blob, Key, KvTx, Op, Store};
 
 /// Rows by store and key. Values are shared, so a copy of all rows costs their number and not their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rows(pub(super) BTreeMap<(Store, Key), Rc<[u8]>>);
+pub(super) struct Rows(pub(super) Map<(Store, Key), Rc<[u8]>>);
 
 impl Rows {
     pub(super) fn get(&self, store: Store, key: &[u8]) -> Option<Blob> {
@@ -17,7 +17,8 @@ impl Rows {
     }
 
     pub(super) fn range(&self, store: Store, from: &[u8], to: &[u8]) -> impl Iterator<Item = (Key, Blob)> {
-        let found = self.0.range((store, from.to_vec())..(store, to.to_vec()));
+        let found = self.0.range_from(&(store, from.to_vec()));
+        let found = found.take_while(move |((at, key), _)| (*at, key.as_slice()) < (store, to));
         found.map(|((_, key), value)| (key.clone(), Blob::Bytes(Rc::clone(value))))
     }
 

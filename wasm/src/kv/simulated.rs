@@ -139,9 +139,8 @@ impl SimulatedKv {
     /// Changes the `n`-th value of a store, as damage would; false when there are fewer.
     pub fn tamper_nth(&self, store: Store, n: usize, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut rows = self.inner.rows.borrow_mut();
-        let Some(value) = rows.0.iter_mut().filter(|((at, _), _)| *at == store).nth(n).map(|(_, value)| value) else {
-            return false;
-        };
+        let key = rows.0.keys().filter(|(at, _)| *at == store).nth(n).cloned();
+        let Some(value) = key.and_then(|key| rows.0.get_mut(&key)) else { return false };
         let mut bytes = value.to_vec();
         change(&mut bytes);
         *value = bytes.into();

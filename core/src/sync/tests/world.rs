@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::op::{Fate, Most, Op, Place};
 use crate::log::{Body, Rec, Stamper};
+use crate::map::Map;
 use crate::sync::{
     Chain, Change, Digest, Floor, Initiator, Item, ItemSet, Known, Leader, Offer, Pushed, Replica, RowChange, Rows,
     SpaceKey, State, Verdict, respond,
@@ -583,7 +584,7 @@ impl World {
             self.server.forgotten.insert(grave.id.clone(), grave.stamp);
         }
         if !self.holds(Rule::R3) {
-            self.server.leader_mut().answered.clear();
+            self.server.leader_mut().answered = Map::new();
         }
         self.count("collections");
     }

@@ -70,7 +70,7 @@ impl Metric {
             "dot" => Ok(Self::Dot),
             "poincare" => Ok(Self::Poincare),
             _ => Err(Error::invalid_argument(format!(
-                "metric {:?} is none of \"l2\", \"cosine\", \"dot\", \"poincare\"",
+                "metric `{}` is none of `l2`, `cosine`, `dot`, `poincare`",
                 shortened(name)
             ))),
         }

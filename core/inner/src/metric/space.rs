@@ -32,7 +32,8 @@ impl<'a> VectorSpace<'a> {
     /// When there is no such row.
     #[inline(always)]
     pub fn row(&self, offset: u32) -> &'a [f32] {
-        &self.rows[offset as usize * self.dimension..][..self.dimension]
+        let start = offset as usize * self.dimension;
+        &self.rows[start..start + self.dimension]
     }
 
     /// The term of the row at an offset; 1 for metrics without terms.

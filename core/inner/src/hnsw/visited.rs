@@ -24,7 +24,7 @@ impl Visited {
     /// Adds a node; whether it was new.
     #[inline(always)]
     pub(super) fn insert(&mut self, node: u32) -> bool {
-        let mark = &mut self.marks[node as usize];
+        let mark = &mut self.marks.as_mut_slice()[node as usize];
         let new = *mark != self.epoch;
         *mark = self.epoch;
         new

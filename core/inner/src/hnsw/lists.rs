@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::beam::Met;
-use super::graph::{Graph, NONE};
+use super::graph::{Graph, NONE, used};
 
 #[derive(Clone, Debug)]
 pub(super) struct Lists {
@@ -47,7 +47,7 @@ impl Lists {
         } else {
             (&self.graph.upper[slots.clone()], &self.upper_keys[slots])
         };
-        let len = links.iter().position(|&link| link == NONE).unwrap_or(links.len());
+        let len = used(links);
         (&links[..len], &keys[..len])
     }
 

@@ -3,13 +3,13 @@
 //! A number is an `i64`, a `u64` above `i64::MAX`, or a finite `f64`, and is compared by its exact value: nothing is
 //! rounded to be compared, so `2^53 + 1` and `9007199254740992.0` differ in every language alike.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::error::{Error, Result, Shown};
+use crate::map::Map;
 
 /// One value of metadata, or one literal of a filter.
 ///
@@ -32,7 +32,7 @@ pub enum Value {
     /// A list of any values.
     List(Vec<Value>),
     /// An object, its keys in the order of their bytes.
-    Map(BTreeMap<String, Value>),
+    Map(Map<String, Value>),
 }
 
 impl Value {
@@ -97,8 +97,8 @@ impl From<Vec<Value>> for Value {
     }
 }
 
-impl From<BTreeMap<String, Value>> for Value {
-    fn from(value: BTreeMap<String, Value>) -> Self {
+impl From<Map<String, Value>> for Value {
+    fn from(value: Map<String, Value>) -> Self {
         Self::Map(value)
     }
 }

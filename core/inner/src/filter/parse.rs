@@ -1,7 +1,6 @@
 //! From a [`Value`] to the parsed filter: every rule of the language that can be broken is checked here, once.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +8,7 @@ use alloc::vec::Vec;
 use super::ast::{Comparison, Literal, Node, Test};
 use super::{MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_IN_VALUES};
 use crate::error::{Error, Result, shortened};
+use crate::map::Map;
 use crate::metadata::{Value, compare_values};
 use crate::sort::sort_by;
 
@@ -19,7 +19,7 @@ pub(super) fn parse(filter: &Value) -> Result<Node> {
     Parser { nodes: 0 }.filter(filter, 1)
 }
 
-type Object = BTreeMap<String, Value>;
+type Object = Map<String, Value>;
 
 /// Counts nodes as it descends; recursion ends at [`MAX_FILTER_DEPTH`].
 struct Parser {

@@ -6,12 +6,13 @@ use alloc::{format, vec};
 use core::cmp::Ordering;
 
 use crate::filter::Filter;
+use crate::map::Map;
 use crate::metadata::testing::{Rng, random_object, random_value};
 use crate::metadata::{Metadata, MetadataRef, Value};
 
 const SEED: u64 = 0x6669_6c74;
 
-fn entries(value: &Value) -> &alloc::collections::BTreeMap<alloc::string::String, Value> {
+fn entries(value: &Value) -> &Map<alloc::string::String, Value> {
     let Value::Map(entries) = value else { unreachable!("{value:?} is an object") };
     entries
 }

@@ -8,8 +8,6 @@
 //!
 //! `serde_json` reads some floats one bit off unless its feature `float_roundtrip` is on; hosts that parse JSON turn it on.
 
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,13 +19,14 @@ use ::serde::ser::{Serialize, Serializer};
 
 use super::value::Value;
 use crate::error::shortened;
+use crate::map::Map;
 
 /// The most levels of lists and objects that are read at all.
 const MAX_READ_DEPTH: usize = 128;
 /// The most values that are read at all, an object that is not empty counting as [`OBJECT`] more: above what metadata or a
 /// filter within its limits can have. A text of a few bytes a value must not become a tree of any size.
 const MAX_READ_VALUES: usize = 1 << 18;
-/// The first node of a B-tree has room for eleven entries, and takes as much memory as so many values.
+/// The first entry of an object makes lists with room for four, which take less memory than so many values.
 const OBJECT: usize = 16;
 
 impl Serialize for Value {
@@ -142,17 +141,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
-        let mut entries = BTreeMap::new();
+        let mut entries = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             if entries.is_empty() {
                 inner.spend(OBJECT)?;
             }
-            match entries.entry(key) {
-                Entry::Vacant(entry) => entry.insert(access.next_value_seed(inner)?),
-                Entry::Occupied(entry) => {
-                    return Err(de::Error::custom(format!("key `{}` is given twice", shortened(entry.key()))));
-                }
-            };
+            if entries.contains_key(&key) {
+                return Err(de::Error::custom(format!("key `{}` is given twice", shortened(&key))));
+            }
+            entries.insert(key, access.next_value_seed(inner)?);
         }
         Ok(Value::Map(entries))
     }

@@ -96,7 +96,8 @@ pub(crate) fn sum_many<S: Simd, P: Pairwise, const ROWS: usize>(
     let mut at = 0;
     if query.len() >= width {
         let zero = S::f32s::simd_from(simd, 0.0);
-        let (mut even, mut odd) = ([zero; ROWS], [zero; ROWS]);
+        // Written out as well: `[zero; ROWS]` would be a loop over memory.
+        let (mut even, mut odd) = ([zero, zero, zero, zero], [zero, zero, zero, zero]);
         while query.len() - at >= 2 * width {
             let (q0, q1) = (load(simd, query, at), load(simd, query, at + width));
             each_row!(ROWS, R => {

@@ -56,7 +56,7 @@ impl ErrorKind {
 }
 
 /// An error with its kind and a message meant for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -115,12 +115,20 @@ impl Error {
 
 /// The first 64 characters of a text from outside, so that a message that quotes it stays a message.
 pub fn shortened(text: &str) -> &str {
-    text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
+    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or_default()
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.code(), self.message)
+    }
+}
+
+/// As it is displayed: an `expect` that fails is read by a person too.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
