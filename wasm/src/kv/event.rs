@@ -3,12 +3,9 @@
 //! An event that nobody listens for is gone: listeners are placed when a future is made, not when it is polled, and it is
 //! made before control goes back to the event loop.
 
-use std::future::Future;
-
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::IdbRequest;
 
 /// What a call into the browser gives, or throws.
 pub(super) type Thrown<T> = Result<T, JsValue>;
@@ -16,19 +13,4 @@ pub(super) type Thrown<T> = Result<T, JsValue>;
 /// Waits for the first of two events: `listen` places a listener for the good one and one for the bad one.
 pub(super) fn promised(listen: &dyn Fn(&Function, &Function)) -> JsFuture {
     Promise::new(&mut |resolve, reject| listen(&resolve, &reject)).into()
-}
-
-/// Waits for the answer to a request.
-pub(super) fn answer(request: &IdbRequest) -> impl Future<Output = Thrown<JsValue>> + use<> {
-    let answered = promised(&|success, error| {
-        request.set_onsuccess(Some(success));
-        request.set_onerror(Some(error));
-    });
-    let request = request.clone();
-    async move {
-        match answered.await {
-            Ok(_) => request.result(),
-            Err(_) => Err(request.error()?.into()),
-        }
-    }
 }

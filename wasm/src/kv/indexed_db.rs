@@ -10,7 +10,9 @@
 //! listener makes it abort the transaction, and a trap is one.
 //!
 //! Every transaction, also one that only reads, gets all its requests at once and is then awaited as a whole: its own error
-//! says more than that of a request, when the quota is exceeded for one.
+//! says more than that of a request, when the quota is exceeded for one. `indexed_db_futures` opens and deletes databases;
+//! transactions and requests are the browser's own, because the crate's would be a tenth of the whole download, and would
+//! not tell why one was aborted.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -19,12 +21,17 @@ use std::rc::Rc;
 use std::slice;
 
 use hyperspace_core::error::{Error, Result};
+use indexed_db_futures::database::Database;
+use indexed_db_futures::error as idb;
+use indexed_db_futures::future::OpenDbRequest;
+use indexed_db_futures::internals::SystemRepr;
+use indexed_db_futures::prelude::*;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
+use web_sys::{IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
 
-use super::event::{Thrown, answer, promised};
+use super::event::{Thrown, promised};
 use super::timer::within;
 use super::{BackendKind, Blob, Durability, Key, Kv, KvTx, Op, Store};
 
@@ -80,7 +87,7 @@ impl Closed {
 
 struct Link {
     name: String,
-    connection: RefCell<Option<IdbDatabase>>,
+    connection: RefCell<Option<Database>>,
     closed: Cell<Option<Closed>>,
     /// Whether there was a connection: the database exists, or somebody has deleted it.
     opened: Cell<bool>,
@@ -147,9 +154,9 @@ impl IndexedDb {
             return Err(Failure::Final(closed));
         }
         if let Some(open) = self.link.connection.borrow().as_ref() {
-            return Ok(open.clone());
+            return Ok(raw(open));
         }
-        let request = factory()?.open_with_u32(&self.link.name, VERSION).map_err(thrown)?;
+        let request = Database::open(self.link.name.as_str()).with_version(VERSION).build().map_err(open_failure)?;
         let opening = Opening::new(request, &self.link);
         let blocked = Rc::clone(&opening.blocked);
         let Some(opened) = patiently(opening).await else {
@@ -160,15 +167,15 @@ impl IndexedDb {
             };
             return Err(Failure::Final(Error::unavailable(message)));
         };
-        let database: IdbDatabase = match (opened, self.closed()) {
-            (Ok(database), _) => database.unchecked_into(),
-            (Err(_), Some(closed)) => return Err(Failure::Final(closed)),
-            (Err(error), None) => return Err(thrown(error)),
-        };
+        let database = opened.map_err(|error| match self.closed() {
+            Some(closed) => Failure::Final(closed),
+            None => open_failure(error),
+        })?;
         self.link.opened.set(true);
-        self.watch(&database);
-        *self.link.connection.borrow_mut() = Some(database.clone());
-        Ok(database)
+        let open = raw(&database);
+        self.watch(&open);
+        *self.link.connection.borrow_mut() = Some(database);
+        Ok(open)
     }
 
     /// Gives the connection up as soon as somebody else needs it to go, or it went.
@@ -183,7 +190,7 @@ impl IndexedDb {
             database.close();
             let Some(link) = link.upgrade() else { return };
             // Only this connection: the answer may come late, when another one is in its place.
-            link.connection.borrow_mut().take_if(|open| *open == database);
+            link.connection.borrow_mut().take_if(|open| raw(open) == database);
             if link.closed.get().is_some() {
                 return;
             }
@@ -308,21 +315,21 @@ impl Kv for IndexedDb {
 
     async fn destroy(&self) -> Result<()> {
         self.close();
-        let request = match factory().and_then(|all| all.delete_database(&self.link.name).map_err(thrown)) {
+        let request = match Database::delete_by_name(&self.link.name) {
             Ok(request) => request,
-            Err(failure) => return Err(self.report(failure, None).await),
+            Err(error) => return Err(self.report(open_failure(error), None).await),
         };
-        match within(LARGE_LIMIT_MS, answer(&request)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.report(thrown(error), None).await),
+        match within(LARGE_LIMIT_MS, request).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.report(classify(&error), None).await),
             Err(_) => Err(Error::unavailable("another tab keeps the database from being deleted")),
         }
     }
 }
 
-fn factory() -> Attempt<IdbFactory> {
-    let factory = js_sys::global().unchecked_into::<Scope>().indexed_db().map_err(thrown)?;
-    factory.ok_or_else(|| Failure::Final(Error::unsupported("there is no IndexedDB here")))
+/// The browser's own of a connection.
+fn raw(database: &Database) -> IdbDatabase {
+    database.as_sys().unchecked_ref::<IdbDatabase>().clone()
 }
 
 fn unexpected() -> Error {
@@ -550,6 +557,24 @@ fn thrown(value: JsValue) -> Failure {
     }
 }
 
+fn open_failure(error: idb::OpenDbError) -> Failure {
+    match error {
+        idb::OpenDbError::Base(error) => classify(&error),
+        idb::OpenDbError::UnsupportedEnvironment | idb::OpenDbError::NullFactory => {
+            Failure::Final(Error::unsupported("there is no IndexedDB here"))
+        }
+        idb::OpenDbError::VersionZero => Failure::Final(Error::internal("a database version of zero")),
+    }
+}
+
+fn classify(error: &idb::Error) -> Failure {
+    match error {
+        idb::Error::DomException(exception) => by_name(exception.as_sys()),
+        // Not the error's own text: formatting every kind that the crate knows would be part of the download.
+        _ => Failure::Lost("an unexpected answer".into()),
+    }
+}
+
 fn by_name(exception: &web_sys::DomException) -> Failure {
     let message = || format!("{}: {}", exception.name(), exception.message());
     match exception.name().as_str() {
@@ -571,8 +596,6 @@ extern "C" {
     type Scope;
     #[wasm_bindgen(method, getter, structural)]
     fn navigator(this: &Scope) -> JsValue;
-    #[wasm_bindgen(catch, method, getter, structural, js_name = indexedDB)]
-    fn indexed_db(this: &Scope) -> Thrown<Option<IdbFactory>>;
     type Navigator;
     #[wasm_bindgen(method, getter, structural)]
     fn storage(this: &Navigator) -> JsValue;
@@ -616,40 +639,39 @@ impl Room {
 
 /// A database that is being opened.
 struct Opening {
-    request: IdbOpenDbRequest,
-    answer: Pin<Box<dyn Future<Output = Thrown<JsValue>>>>,
+    request: OpenDbRequest,
     /// Whether another connection is in the way.
     blocked: Rc<Cell<bool>>,
     _listeners: [Listener; 2],
 }
 
 impl Opening {
-    fn new(request: IdbOpenDbRequest, link: &Rc<Link>) -> Self {
+    fn new(request: OpenDbRequest, link: &Rc<Link>) -> Self {
         let blocked = Rc::new(Cell::new(false));
-        let (saw, link, database) = (Rc::clone(&blocked), Rc::clone(link), request.clone());
+        let (saw, link, database) = (Rc::clone(&blocked), Rc::clone(link), request.as_sys().clone());
         let on_blocked = Listener::new(move || {
             saw.set(true);
             Ok(())
         });
         let on_upgrade = Listener::new(move || link.create(&database.result()?.unchecked_into()));
-        request.set_onblocked(Some(on_blocked.as_ref().unchecked_ref()));
-        request.set_onupgradeneeded(Some(on_upgrade.as_ref().unchecked_ref()));
-        Self { answer: Box::pin(answer(&request)), request, blocked, _listeners: [on_blocked, on_upgrade] }
+        request.as_sys().set_onblocked(Some(on_blocked.as_ref().unchecked_ref()));
+        request.as_sys().set_onupgradeneeded(Some(on_upgrade.as_ref().unchecked_ref()));
+        Self { request, blocked, _listeners: [on_blocked, on_upgrade] }
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.request.set_onblocked(None);
-        self.request.set_onupgradeneeded(None);
+        self.request.as_sys().set_onblocked(None);
+        self.request.as_sys().set_onupgradeneeded(None);
     }
 }
 
 /// Waits for a database that is being opened; not for long when somebody is in the way. One that opens after all is
 /// let go of again, and its stores are made: without them nobody could use it.
-async fn patiently(mut opening: Opening) -> Option<Thrown<JsValue>> {
+async fn patiently(mut opening: Opening) -> Option<indexed_db_futures::OpenDbResult<Database>> {
     for limit in [SMALL_LIMIT_MS, LARGE_LIMIT_MS - SMALL_LIMIT_MS] {
-        if let Ok(opened) = within(limit, opening.answer.as_mut()).await {
+        if let Ok(opened) = within(limit, &mut opening.request).await {
             return Some(opened);
         }
         if opening.blocked.get() {
@@ -657,8 +679,8 @@ async fn patiently(mut opening: Opening) -> Option<Thrown<JsValue>> {
         }
     }
     wasm_bindgen_futures::spawn_local(async move {
-        if let Ok(database) = opening.answer.as_mut().await {
-            database.unchecked_into::<IdbDatabase>().close();
+        if let Ok(database) = (&mut opening.request).await {
+            database.close();
         }
     });
     None
