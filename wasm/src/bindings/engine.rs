@@ -24,7 +24,7 @@ use super::convert::{
     to_metadata,
 };
 use super::environment::JsEnvironment;
-use super::reports::{progress, stats, storage, summary};
+use super::reports::{CollectionReply, CollectionSummary, Progress, Storage, report, stats};
 use super::store::AnyStore;
 use crate::host::sync::Refused;
 use crate::host::{Asked, Database, Environment, OpenCollection};
@@ -121,11 +121,8 @@ impl Engine {
             };
             let snapshot = collection.snapshot();
             let config = snapshot.config();
-            Ok(object(&[
-                ("space", (collection.space().0 as f64).into()),
-                ("dimension", config.dimension.into()),
-                ("metric", config.metric.as_str().into()),
-            ]))
+            let (dimension, metric) = (config.dimension, config.metric.as_str());
+            report(&CollectionReply { space: collection.space().0, dimension, metric })
         })
     }
 
@@ -139,17 +136,15 @@ impl Engine {
     pub fn collections(&self) -> Promise {
         let database = Rc::clone(&self.database);
         promise(async move {
-            let list = Array::new();
+            let mut list = Vec::new();
             for name in database.names() {
                 match database.collection(&name).await {
-                    Ok(collection) => {
-                        list.push(&summary(&collection.snapshot()));
-                    }
+                    Ok(collection) => list.push(CollectionSummary::of(&collection.snapshot())),
                     Err(error) if error.kind() == ErrorKind::Corrupted => database.report(&error),
                     Err(error) => return Err(error),
                 }
             }
-            Ok(list.into())
+            report(&list)
         })
     }
 
@@ -177,7 +172,7 @@ impl Engine {
                 Ok(Uint8Array::new(&bytes).to_vec())
             };
             let made = database.read_archive(next).await?;
-            Ok(made.iter().map(|collection| summary(&collection.snapshot())).collect::<Array>().into())
+            report(&made.iter().map(|collection| CollectionSummary::of(&collection.snapshot())).collect::<Vec<_>>())
         })
     }
 
@@ -257,7 +252,7 @@ impl Engine {
 
     /// What the collection consists of.
     pub fn stats(&self, space: f64) -> JsResult<JsValue> {
-        cross(self.at(space)).map(|collection| stats(&collection))
+        cross(self.at(space).and_then(|collection| report(&stats(&collection))))
     }
 
     /// Asks for everything written so far to be sealed; answers up to which number that is.
@@ -279,8 +274,14 @@ impl Engine {
     }
 
     /// How far the indexing of each open collection is.
-    pub fn progress(&self) -> Array {
-        self.database.progress().iter().map(progress).collect()
+    pub fn progress(&self) -> JsResult<JsValue> {
+        let progress = self.database.progress().into_iter().map(|one| Progress {
+            collection: one.collection,
+            indexed: one.indexed,
+            pending: one.pending,
+            done: one.pending == 0,
+        });
+        cross(report(&progress.collect::<Vec<_>>()))
     }
 
     /// Holds background work back, or lets it go on.
@@ -296,8 +297,17 @@ impl Engine {
     }
 
     /// What went in and out of the store.
-    pub fn storage(&self) -> JsValue {
-        storage(&self.database.counters(), self.database.backend())
+    pub fn storage(&self) -> JsResult<JsValue> {
+        let counters = self.database.counters();
+        cross(report(&Storage {
+            bytes_read: counters.bytes_read,
+            bytes_written: counters.bytes_written,
+            bytes_stored: counters.bytes_stored,
+            transactions: counters.transactions,
+            reads: counters.reads,
+            writes: counters.writes,
+            backend: self.database.backend().as_str(),
+        }))
     }
 
     /// A collection as bytes: `{ manifest, segments: [{ id, bytes }] }`.

@@ -1,83 +1,126 @@
-//! What the engine tells about itself, as plain JavaScript objects. Counts are numbers: all of them are far below 2^53.
+//! What the engine tells about itself, as plain JavaScript objects.
+//!
+//! These have a fixed shape and cross by serde-wasm-bindgen. Metadata and filters have none: `convert.rs`.
 
 use hyperspace_core::collection::Snapshot;
-use js_sys::Array;
+use hyperspace_core::error::{Error, Result};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
 
-use super::convert::object;
-use crate::host::{IndexProgress, OpenCollection};
-use crate::kv::{BackendKind, KvCounters};
+use crate::host::OpenCollection;
 
-fn count(number: u64) -> JsValue {
-    JsValue::from_f64(number as f64)
+/// A report as a plain object. Counts are numbers: all of them are far below 2^53.
+pub(super) fn report(value: &impl Serialize) -> Result<JsValue> {
+    value.serialize(&Serializer::json_compatible()).map_err(|_| Error::internal("a report could not be made"))
+}
+
+/// What is said of a collection that was opened.
+#[derive(Serialize)]
+pub(super) struct CollectionReply {
+    pub(super) space: u64,
+    pub(super) dimension: usize,
+    pub(super) metric: &'static str,
 }
 
 /// A line in the list of collections.
-pub(super) fn summary(snapshot: &Snapshot) -> JsValue {
-    let config = snapshot.config();
-    object(&[
-        ("name", config.name.as_str().into()),
-        ("dimension", config.dimension.into()),
-        ("metric", config.metric.as_str().into()),
-        ("points", snapshot.len().into()),
-    ])
+#[derive(Serialize)]
+pub(super) struct CollectionSummary {
+    name: String,
+    dimension: usize,
+    metric: &'static str,
+    points: usize,
+}
+
+impl CollectionSummary {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let config = snapshot.config();
+        Self {
+            name: config.name.to_string(),
+            dimension: config.dimension,
+            metric: config.metric.as_str(),
+            points: snapshot.len(),
+        }
+    }
 }
 
 /// How far the indexing of a collection is.
-pub(super) fn progress(one: &IndexProgress) -> JsValue {
-    object(&[
-        ("collection", one.collection.as_str().into()),
-        ("indexed", one.indexed.into()),
-        ("pending", one.pending.into()),
-        ("done", (one.pending == 0).into()),
-    ])
+#[derive(Serialize)]
+pub(super) struct Progress {
+    pub(super) collection: String,
+    pub(super) indexed: usize,
+    pub(super) pending: usize,
+    pub(super) done: bool,
 }
 
 /// What went in and out of the store.
-pub(super) fn storage(counters: &KvCounters, backend: BackendKind) -> JsValue {
-    object(&[
-        ("bytesRead", count(counters.bytes_read)),
-        ("bytesWritten", count(counters.bytes_written)),
-        ("bytesStored", count(counters.bytes_stored)),
-        ("transactions", count(counters.transactions)),
-        ("reads", count(counters.reads)),
-        ("writes", count(counters.writes)),
-        ("backend", backend.as_str().into()),
-    ])
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Storage {
+    pub(super) bytes_read: u64,
+    pub(super) bytes_written: u64,
+    pub(super) bytes_stored: u64,
+    pub(super) transactions: u64,
+    pub(super) reads: u64,
+    pub(super) writes: u64,
+    pub(super) backend: &'static str,
 }
 
 /// What a collection consists of.
-pub(super) fn stats(collection: &OpenCollection) -> JsValue {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stats {
+    name: String,
+    dimension: usize,
+    metric: &'static str,
+    points: usize,
+    indexed: usize,
+    pending: usize,
+    segments: Vec<SegmentStats>,
+    bytes_in_memory: usize,
+    tombstones: usize,
+    log_records: u64,
+    graph_insertions: u64,
+    distances: u64,
+    searches: u64,
+    ef_search: usize,
+}
+
+#[derive(Serialize)]
+struct SegmentStats {
+    id: String,
+    points: u32,
+    live: u32,
+    bytes: usize,
+}
+
+pub(super) fn stats(collection: &OpenCollection) -> Stats {
     let snapshot = collection.snapshot();
     let config = snapshot.config();
     let (searches, distances) = collection.search_counts();
-    let segments = snapshot.segments();
-    let sealed_bytes: usize = segments.iter().map(|sealed| sealed.segment.byte_len()).sum();
-    let largest = segments.iter().map(|sealed| sealed.segment.len()).max().unwrap_or(0);
-    let segments = segments.iter().map(|sealed| {
-        object(&[
-            ("id", sealed.segment.id().to_string().into()),
-            ("points", sealed.segment.len().into()),
-            ("live", sealed.live.live().into()),
-            ("bytes", sealed.segment.byte_len().into()),
-        ])
+    let segments = snapshot.segments().iter().map(|sealed| SegmentStats {
+        id: sealed.segment.id().to_string(),
+        points: sealed.segment.len(),
+        live: sealed.live.live(),
+        bytes: sealed.segment.byte_len(),
     });
-    collection.with_engine(|engine| {
-        object(&[
-            ("name", collection.name().into()),
-            ("dimension", config.dimension.into()),
-            ("metric", config.metric.as_str().into()),
-            ("points", snapshot.len().into()),
-            ("indexed", snapshot.indexed().into()),
-            ("pending", snapshot.pending().into()),
-            ("segments", segments.collect::<Array>().into()),
-            ("bytesInMemory", (sealed_bytes + engine.memtable_bytes()).into()),
-            ("tombstones", engine.tombstone_count().into()),
-            ("logRecords", count(engine.newest_lsn().0 - engine.sealed_through().0)),
-            ("graphInsertions", count(engine.graph_insertions())),
-            ("distances", count(distances)),
-            ("searches", count(searches)),
-            ("efSearch", config.ef_for(largest as usize).into()),
-        ])
+    let segments: Vec<SegmentStats> = segments.collect();
+    let sealed_bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
+    let largest = segments.iter().map(|segment| segment.points).max().unwrap_or(0);
+    collection.with_engine(|engine| Stats {
+        name: collection.name().to_owned(),
+        dimension: config.dimension,
+        metric: config.metric.as_str(),
+        points: snapshot.len(),
+        indexed: snapshot.indexed(),
+        pending: snapshot.pending(),
+        segments,
+        bytes_in_memory: sealed_bytes + engine.memtable_bytes(),
+        tombstones: engine.tombstone_count(),
+        log_records: engine.newest_lsn().0 - engine.sealed_through().0,
+        graph_insertions: engine.graph_insertions(),
+        distances,
+        searches,
+        ef_search: config.ef_for(largest as usize),
     })
 }
