@@ -100,6 +100,13 @@ function trim(module, glue) {
     text = text.replace(`"${from}": import0`, "a: import0");
   }
   replace(/^( {8}[\w$]+): function(\([^)]*\)) \{(?! return handleError)/gm, "$1: $2 => {");
+  replace(/function\(\) \{ return handleError\(function (\([^)]*\)) \{/g, "(...all) => handleError($1 => {");
+  replace(/\}, arguments\); \},/g, "}, all),");
+  // Only of classes that are there whenever somebody asks.
+  replace(
+    /let result;\s+try \{\s+result = (arg0 instanceof \w+);[\s\S]*?const ret = result;\s+return ret;/g,
+    "return $1;",
+  );
   for (const [name, short] of exports) text = text.replaceAll(new RegExp(`\\bwasm\\.${name}\\b`, "g"), `wasm.${short}`);
   writeFileSync(path, text);
 }

@@ -5,7 +5,7 @@ import type { WasmSource } from "./protocol.js";
 
 const MAGIC = [0x00, 0x61, 0x73, 0x6d];
 
-const HINT = "serve `hyperspace_wasm_bg.wasm` of the package `hyperspace-db` there, or pass its address as `wasmUrl`";
+const HINT = "serve the package's `hyperspace_wasm_bg.wasm` there, or pass its address as `wasmUrl`";
 
 /**
  * Compiles the engine.

@@ -413,12 +413,12 @@ const CLOSED: ErrorShape = { code: "closed", message: "the database is closed", 
 const DESTROYED: ErrorShape = { code: "closed", message: "another tab has destroyed the database", retryable: false };
 const FAILED_TWICE: ErrorShape = {
   code: "internal",
-  message: "the engine failed in two tabs while they worked at this request",
+  message: "the engine failed in two tabs at this request",
   retryable: false,
 };
 const OTHER_VERSION: ErrorShape = {
   code: "unavailable",
-  message: "another tab has the database open with another version of hyperspace-db: close it or load it anew",
+  message: "another tab has another version of hyperspace-db: close it or load it anew",
   retryable: true,
 };
 
