@@ -399,7 +399,7 @@ export class Replication {
 
 /** Why a round ends that has not failed. */
 const AGAIN = Symbol();
-const NO_TOKEN = new HyperspaceError("unavailable", `no page gave a token within ${TOKEN_MS / 1000} s`);
+const NO_TOKEN = new HyperspaceError("unavailable", "no page gave a token in time");
 
 export function stopped(): HyperspaceError {
   return new HyperspaceError("closed", "the sync is stopped");
