@@ -57,7 +57,7 @@ fn decode<T>(input: usize, decode: impl FnOnce() -> Result<T>) -> Option<T> {
     accepted(allocation::bounded(16 * input + (4 << 10), decode))
 }
 
-/// Runs a reader of text that becomes a tree. `{"":0},` is seven bytes of text, and as a `BTreeMap` in a list 600 of
+/// Runs a reader of text that becomes a tree. `{"":0},` is seven bytes of text, and as a map in a list 600 of
 /// memory; how large a tree may become at all is for the reader to limit.
 fn decode_tree<T>(input: usize, decode: impl FnOnce() -> Result<T>) -> Option<T> {
     accepted(allocation::bounded(128 * input + (4 << 10), decode))

@@ -81,7 +81,7 @@ impl Server {
     /// The next page behind a number, as a message, and where it ends.
     pub(super) fn page(&self, space: u64, after: Cursor) -> Result<(Vec<u8>, Page)> {
         let collection = self.database.collection_numbered(&self.tenant, SpaceId(space))?;
-        let page = self.database.page(&collection, after, PAGE_BYTES)?;
+        let page = self.database.page(&collection, after, PAGE_BYTES, false)?;
         Ok((PullResponse { space, page: encode_all(&page) }.encode_to_vec(), page))
     }
 
