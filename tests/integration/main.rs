@@ -10,3 +10,4 @@ mod engine;
 mod formats;
 mod support;
 mod wire;
+mod wire_cost;

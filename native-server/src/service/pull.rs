@@ -2,7 +2,8 @@
 //!
 //! Each space of a stream has a task of its own; together they have room for one page, which is put together when there is
 //! room for it. So a client that reads slowly holds one page, and one that does not read is given up. A stream gives its
-//! request's place back (see [`Lasting`]) and takes one among the streams; while it waits it takes nothing else.
+//! request's place back (see [`Lasting`]) and takes one among the streams; while it waits it takes nothing else. Whether its
+//! caller still is one is asked before every page, and whenever it tells that it lives.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -23,7 +24,7 @@ use super::status::status;
 use super::sync::MOST_BYTES;
 use super::until;
 use super::work::block;
-use crate::auth::Scope;
+use crate::auth::{Caller, Keyring, Scope};
 use crate::database::{Database, OpenCollection};
 use crate::proto::{PullRequest, PullResponse};
 
@@ -63,12 +64,29 @@ struct Space {
     most_bytes: usize,
     follows: bool,
     is_follower: bool,
+    guest: Guest,
+}
+
+/// Whose stream it is, and who knows whether that is still somebody.
+#[derive(Clone)]
+struct Guest {
+    keyring: Arc<Keyring>,
+    caller: Caller,
+}
+
+impl Guest {
+    /// # Errors
+    /// `Unauthenticated` when the token has expired, or the key was revoked.
+    fn check(&self) -> Result<()> {
+        self.keyring.check(&self.caller)
+    }
 }
 
 /// Sends pages until there are no more, the caller goes, or the server stops.
 pub(super) fn pull(handlers: &Handlers, request: Request<PullRequest>) -> Answer<PageStream> {
     let call = handlers.call(request).map_err(status)?;
-    let spaces = spaces(&call).map_err(status)?;
+    let guest = Guest { keyring: Arc::clone(&handlers.keyring), caller: call.caller.clone() };
+    let spaces = spaces(&call, &guest).map_err(status)?;
     let place = Arc::clone(&handlers.streams.open).try_acquire_owned();
     let place =
         place.map_err(|_| status(Error::unavailable(format!("{MOST_STREAMS} streams are open: retry later"))))?;
@@ -76,14 +94,14 @@ pub(super) fn pull(handlers: &Handlers, request: Request<PullRequest>) -> Answer
     let (pages, stopping) = (Arc::clone(&handlers.streams.pages), handlers.stopping.clone());
     tokio::spawn(async move {
         let _place = place;
-        run(spaces, pages, sender, stopping).await;
+        run(spaces, guest, pages, sender, stopping).await;
     });
     let mut response = Response::new(ReceiverStream::new(receiver));
     response.extensions_mut().insert(Lasting);
     Ok(response)
 }
 
-fn spaces(call: &Call<PullRequest>) -> Result<Vec<Space>> {
+fn spaces(call: &Call<PullRequest>, guest: &Guest) -> Result<Vec<Space>> {
     let message = &call.message;
     if message.follower {
         call.caller.require(Scope::Admin)?;
@@ -110,12 +128,13 @@ fn spaces(call: &Call<PullRequest>) -> Result<Vec<Space>> {
             most_bytes,
             follows: message.follow,
             is_follower: message.follower,
+            guest: guest.clone(),
         })
     });
     spaces.collect()
 }
 
-async fn run(spaces: Vec<Space>, pages: Arc<Semaphore>, sender: Sender, stopping: watch::Receiver<bool>) {
+async fn run(spaces: Vec<Space>, guest: Guest, pages: Arc<Semaphore>, sender: Sender, stopping: watch::Receiver<bool>) {
     let mut each = JoinSet::new();
     for space in spaces {
         each.spawn(space.send(Arc::clone(&pages), sender.clone()));
@@ -128,6 +147,9 @@ async fn run(spaces: Vec<Space>, pages: Arc<Semaphore>, sender: Sender, stopping
             () = sender.closed() => return,
             () = &mut stopping => break Error::unavailable("the server is stopping"),
             _ = pulse.tick() => {
+                if let Err(error) = guest.check() {
+                    break error;
+                }
                 // Where there is no room, a page is on its way, which tells as much.
                 let _ = sender.try_send(Ok(PullResponse::default()));
             }
@@ -155,6 +177,7 @@ impl Space {
                 room.map_err(|_| Error::unavailable(format!("a page was not read within {} s", PATIENCE.as_secs())))?;
             // The caller is gone.
             let Ok(room) = room else { return Ok(()) };
+            self.guest.check()?;
             let (message, cursor, is_all) = self.page(after, &pages).await?;
             if told == Some(cursor) {
                 // What changed was no write, and others need the room.

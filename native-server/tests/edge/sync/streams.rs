@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::sync::{Page, decode_all};
-use hyperspace_server::proto::{DeleteCollectionRequest, ListCollectionsRequest, PullRequest, PullResponse};
+use hyperspace_server::proto::{
+    DeleteCollectionRequest, ListCollectionsRequest, PullRequest, PullResponse, RevokeKeyRequest, Scope,
+};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::peer::{DIMENSION, Peer};
 use super::{id, ids};
-use crate::support::client::{Client, batch, numbers};
+use crate::support::client::{Client, admin_key, batch, key_of, numbers};
 use crate::support::frames::{framed, web_frames};
 use crate::support::http1::{exchange, request};
 use crate::support::random::Random;
@@ -31,6 +33,22 @@ async fn follow(peers: &[&Peer]) -> Streaming<PullResponse> {
 async fn next(stream: &mut Streaming<PullResponse>) -> Result<(u64, Page), Status> {
     let answer = timeout(DEADLINE, stream.message()).await.expect("nothing came").map(Option::unwrap)?;
     Ok((answer.space, decode_all(&answer.page, "a page").unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_brings_nothing_more_once_its_key_is_revoked() {
+    let server = Running::new().await;
+    let nobody = server.client().await;
+    let (_, admin) = nobody.create_key(admin_key()).await;
+    let administrator = nobody.key(&admin);
+    let (key, shown) = administrator.create_key(key_of("ada", &[Scope::Sync, Scope::Write])).await;
+    let (_, other) = administrator.create_key(key_of("ada", &[Scope::Write])).await;
+    let peer = Peer::new(nobody.key(&shown), "c", DIMENSION, 1).await;
+    let mut stream = follow(&[&peer]).await;
+    next(&mut stream).await.unwrap();
+    administrator.admin().revoke_key(RevokeKeyRequest { id: key.id }).await.unwrap();
+    nobody.key(&other).upsert(batch("c", numbers(0..1), &[0.5; DIMENSION])).await;
+    assert_eq!(next(&mut stream).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
