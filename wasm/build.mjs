@@ -102,6 +102,7 @@ function trim(module, glue) {
   replace(/^( {8}[\w$]+): function(\([^)]*\)) \{(?! return handleError)/gm, "$1: $2 => {");
   replace(/function\(\) \{ return handleError\(function (\([^)]*\)) \{/g, "(...all) => handleError($1 => {");
   replace(/\}, arguments\); \},/g, "}, all),");
+  replace(/ \+ 4 \* 0\b/g, "");
   // Only of classes that are there whenever somebody asks.
   replace(
     /let result;\s+try \{\s+result = (arg0 instanceof \w+);[\s\S]*?const ret = result;\s+return ret;/g,

@@ -61,7 +61,7 @@ export function packColumns<M>(shape: Shape, columns: Columns<M>): Packed {
   const count = vectors.length / shape.dimension;
   if (!Number.isInteger(count)) {
     throw invalid(
-      `\`vectors\` has ${vectors.length} numbers, no multiple of the ${shape.dimension} of collection \`${shape.name}\``,
+      `\`vectors\` has ${vectors.length} numbers, no multiple of the ${shape.dimension} dimensions of collection \`${shape.name}\``,
     );
   }
   const ids = columns.ids ?? Array.from({ length: count }, () => uuidv7());
