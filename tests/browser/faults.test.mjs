@@ -353,21 +353,22 @@ test("an upgrade that an old page blocks is an error that asks to close it, and 
 });
 
 /** How the glue's functions that put begin. */
-const PUTS = /function\(\) \{ return handleError\((?=function \([^)]*\) \{\s+const ret = arg0\.(?:put|add)\()/g;
+const PUTS = /(?<=\(\.\.\.all\) => )(?=handleError\(\([^)]*\) => \{\s+const ret = arg0\.(?:put|add)\()/g;
+const TRAP = `const trapIfDue = () => {
+  if (globalThis.trapAt !== undefined && globalThis.trapAt-- === 0) throw new WebAssembly.RuntimeError("a trap between two puts");
+};
+`;
 
 /** Serves the package with glue that throws out of the engine at the n-th put: what a trap does, in the same place. */
 async function serveTraps() {
   const trap = (text) => {
     let patched = 0;
-    const result = text.replace(PUTS, (found) => {
+    const result = text.replace(PUTS, () => {
       patched += 1;
-      return found.replace(
-        "function() {",
-        "function() { if (globalThis.trapAt !== undefined && globalThis.trapAt-- === 0) throw new WebAssembly.RuntimeError('a trap between two puts');",
-      );
+      return "trapIfDue() ?? ";
     });
     if (patched < 2) throw new Error(`the glue has ${patched} functions that put`);
-    return result;
+    return TRAP + result;
   };
   const proxy = createServer(async (request, response) => {
     const answer = await fetch(new URL(request.url, server.url));
