@@ -7,6 +7,7 @@ use super::catalog::Catalog;
 use super::files::log_file;
 use super::frame::{FILE_HEADER, HEAD, Salt, UNCOVERED, encode_file_header};
 use super::replay;
+use super::standing::Standing;
 use crate::auth::Stored;
 use crate::disk::Disk;
 
@@ -18,6 +19,11 @@ pub fn catalog(bytes: &[u8]) -> Result<Vec<u8>> {
 /// Decodes a file of keys, and encodes it again.
 pub fn keys(bytes: &[u8]) -> Result<Vec<u8>> {
     Stored::decode(bytes).map(|stored| stored.encode())
+}
+
+/// Decodes a standing, and encodes it again.
+pub fn standing(bytes: &[u8]) -> Result<Vec<u8>> {
+    Standing::decode(bytes).map(|standing| standing.encode())
 }
 
 /// What a replay gave.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! head, as [`whole`](super::whole) has it, with the magic "HSST"
-//! body: group u64 | term u64 | leads u8 | count u32 | dropped spaces u64 each | count u32 | followers u64 each
+//! body: group u64 | term u64 | leads u8 | count u32 | dropped spaces u64 each | count u32 | followers u64 each, both rising
 //! ```
 //! It is replaced as a whole. A server that never met another one has none.
 
@@ -58,7 +58,11 @@ impl Standing {
         };
         let mut numbers = |what: &str| -> Result<Vec<u64>> {
             let count = reader.u32(what)?;
-            (0..count).map(|_| reader.u64(what)).collect()
+            let numbers: Vec<u64> = (0..count).map(|_| reader.u64(what)).collect::<Result<_>>()?;
+            if numbers.is_sorted_by(|one, next| one < next) {
+                return Ok(numbers);
+            }
+            Err(Error::corrupted(format!("a standing's {what} do not rise")))
         };
         let dropped = numbers("dropped spaces")?.into_iter().map(SpaceId).collect();
         let followers = numbers("followers")?.into_iter().collect();

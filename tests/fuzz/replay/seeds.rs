@@ -10,11 +10,14 @@ use std::sync::Arc;
 use hyperspace_core::archive::ArchiveWriter;
 use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Urgency, Vectors as Components};
 use hyperspace_core::hnsw::GraphParts;
-use hyperspace_core::log::{RequestId, Stamper, body};
+use hyperspace_core::log::{Rec, RequestId, Stamper, body};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
 use hyperspace_core::segment::{LiveBitmap, Segment};
-use hyperspace_core::sync::{Offer, SpaceKey, State};
+use hyperspace_core::sync::{
+    Chain, Cursor, Digest, Floor, Hello, Initiator, ItemSet, Leader, Offer, Page, Pushed, SpaceKey, State, Verdict,
+    Welcome, encode_all,
+};
 use hyperspace_core::types::{Offset, PointId, Stamp};
 use hyperspace_server::proto::vectors::Rows;
 use hyperspace_server::proto::{self, Vectors};
@@ -77,6 +80,8 @@ pub(crate) fn all() -> Vec<Seed> {
     let stored = |file: &str| fs::read(image.join(file)).unwrap();
     add("catalog", "image", stored("catalog"));
     add("keys", "two", keys());
+    add("standing", "leader", standing());
+    messages(&mut add);
     for number in [1, 2] {
         let file = stored(&format!("log/{number:016x}"));
         let cut = if number == 1 { u16::MAX } else { file.len() as u16 };
@@ -105,6 +110,56 @@ fn keys() -> Vec<u8> {
     body.extend([key(1, 8, 0, "", &[]), key(2, 5, 9, "ada", &["a", "b"])].concat());
     let head = [1, hyperspace_core::bytes::crc32c(&body), body.len() as u32].map(u32::to_le_bytes).concat();
     [&b"HSKY"[..], &head, &body].concat()
+}
+
+/// A standing as its format is drawn: it leads in its third term, one space was deleted, two servers follow.
+fn standing() -> Vec<u8> {
+    let numbers = |numbers: &[u64]| {
+        let each: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        [&(numbers.len() as u32).to_le_bytes()[..], &each].concat()
+    };
+    let body = [&[5, 3].map(u64::to_le_bytes).concat()[..], &[1], &numbers(&[9]), &numbers(&[1, 2])].concat();
+    let head = [1, hyperspace_core::bytes::crc32c(&body), body.len() as u32].map(u32::to_le_bytes).concat();
+    [&b"HSST"[..], &head, &body].concat()
+}
+
+/// One value of each kind of the protocol of replication.
+fn messages(add: &mut Add<'_>) {
+    let stamp = Stamp { hlc: 9 << 16, writer: 7, cseq: 3 };
+    let row = body(1.0, &[0.5, 0.25], b"");
+    let rec = |id: u64, body| Rec { id: PointId::Int(id), stamp, seq: id, body };
+    let (cursor, acked) = (Cursor { epoch: 2, seq: 5 }, Chain { cseq: 3, hash: [4; 16] });
+    let floor = Floor { seq: 1, hlc: 2 };
+    let offer = |body| Offer { cseq: 3, id: PointId::Int(1), stamp, is_change: true, reoffered_above: Some(2), body };
+    let offers = vec![offer(Some(row.clone())), Offer { cseq: 4, ..offer(None) }];
+    let hello = Hello { writer: 7, next_cseq: 9, acked, cursor, is_resyncing: false };
+    let terms = vec![Cursor { epoch: 2, seq: 4 }];
+    let welcome = Welcome { head: cursor, floor, terms, acked, is_forked: false, rewind: Some(4), must_resync: true };
+    let verdicts = vec![
+        (3, Verdict::Accepted(5)),
+        (4, Verdict::Lost(rec(1, Some(row.clone())))),
+        (5, Verdict::StaleDeleted),
+        (6, Verdict::Restamp),
+    ];
+    let pushed = Pushed { acked, seq: 5, hlc: 9, now_ms: 10, verdicts };
+    let recs = vec![rec(1, Some(row)), rec(2, None)];
+    let up_to_date = Some(Digest { count: 1, sum: 77 });
+    let page = Page { cursor, floor, recs: recs.clone(), answered: vec![(7, acked)], up_to_date };
+    let (_, frame) = Initiator::start(ItemSet::new(Vec::new()), 60_000);
+    let state = State::Leader(Leader::new(SpaceKey([7; 32])));
+    let kinds: [(&str, Vec<u8>); 8] = [
+        ("hello", encode_all(&hello)),
+        ("welcome", encode_all(&welcome)),
+        ("offers", encode_all(&offers)),
+        ("pushed", encode_all(&pushed)),
+        ("page", encode_all(&page)),
+        ("recs", encode_all(&recs)),
+        ("state", state.encode()),
+        ("frame", frame),
+    ];
+    for (kind, (name, bytes)) in (0_u8..).zip(kinds) {
+        add("messages", name, [&[kind][..], &bytes].concat());
+    }
 }
 
 const HEADERS: [(&str, &str); 4] = [

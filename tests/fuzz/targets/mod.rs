@@ -14,6 +14,7 @@ mod graphs;
 mod inputs;
 mod requests;
 mod store;
+mod sync;
 pub(crate) mod tab;
 
 use hyperspace_core::error::{ErrorKind, Result};
@@ -40,7 +41,9 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "archive", check: archives::archive },
     Target { name: "catalog", check: store::catalog },
     Target { name: "keys", check: store::keys },
+    Target { name: "standing", check: store::standing },
     Target { name: "log", check: store::log },
+    Target { name: "messages", check: sync::messages },
     Target { name: "requests", check: requests::requests },
     Target { name: "headers", check: requests::headers },
     Target { name: "import_npy", check: inputs::npy },

@@ -1,4 +1,4 @@
-//! The files of a data directory that are not the engine's: the catalog, the keys and the log.
+//! The files of a data directory that are not the engine's: the catalog, the keys, the standing and the log.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,6 +24,11 @@ pub(super) fn catalog(bytes: &[u8]) -> bool {
 /// Files of keys: the same.
 pub(super) fn keys(bytes: &[u8]) -> bool {
     whole(bytes, *b"HSKY", fuzzing::keys)
+}
+
+/// Standings of servers: the same.
+pub(super) fn standing(bytes: &[u8]) -> bool {
+    whole(bytes, *b"HSST", fuzzing::standing)
 }
 
 /// A file that is replaced as a whole, decoded and encoded by `again`.
