@@ -34,7 +34,7 @@ use super::work::block;
 use crate::database::{Database, OpenCollection, Tuning};
 use crate::proto::sync_client::SyncClient;
 use crate::proto::{Catalog, LeaderMessage, ReplicateRequest};
-use crate::remote::of_status;
+use crate::remote::{chain, of_status};
 use crate::settings::Settings;
 use crate::tenancy::{self, USER_HEADER};
 use space::Space;
@@ -111,8 +111,10 @@ async fn follow(handlers: &Handlers, url: &str, key: Option<MetadataValue<Ascii>
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE);
-    let channel =
-        endpoint.connect().await.map_err(|error| Error::unavailable(format!("cannot reach {url}: {error}")))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Error::unavailable(format!("cannot reach {url}: {}", chain(&error))))?;
     let peers = &handlers.peers;
     let own = peers.standing();
     let follower = handlers.keeper.database().number();
