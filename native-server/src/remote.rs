@@ -1,10 +1,12 @@
-//! What went wrong at another server, as its status tells it.
+//! Another server: whether it is this machine, and what went wrong there, as its status tells it.
 //!
 //! An error that the server answered keeps the kind it gave. A status that has a source was made on this side of the
 //! wire by whatever lost the connection: whether the call happened is unknown, and it may be made again.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 
+use http::Uri;
 use hyperspace_core::error::{Error, ErrorKind};
 use tonic::{Code, Status};
 
@@ -65,6 +67,12 @@ const fn kind_of_code(code: Code) -> ErrorKind {
         Code::FailedPrecondition => ErrorKind::Closed,
         Code::Ok | Code::Unknown | Code::Internal => ErrorKind::Internal,
     }
+}
+
+/// Whether an address is this machine's: what goes there is read by nobody on the way.
+pub(crate) fn is_loopback(server: &Uri) -> bool {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The way to a server: one connection, which mends itself, and who the caller says to be.
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use hyperspace_core::error::Error;
@@ -16,6 +15,7 @@ use super::failure::{Failure, Outcome, chain};
 use crate::proto::admin_client::AdminClient;
 use crate::proto::collections_client::CollectionsClient;
 use crate::proto::points_client::PointsClient;
+use crate::remote::is_loopback;
 
 /// How long a call may take when nobody says.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -145,7 +145,7 @@ fn address(text: &str) -> Outcome<String> {
 
 /// A key as it travels to a server, which may be read by nobody in between. It is never repeated in a message.
 fn api_key(text: &str, server: &str) -> Outcome<MetadataValue<Ascii>> {
-    if !is_loopback(server) {
+    if !server.parse().is_ok_and(|uri| is_loopback(&uri)) {
         return Err(Failure::usage(format!(
             "an API key does not go to {server} in plain text, and TLS is not built yet: use loopback, or a tunnel to it"
         )));
@@ -155,13 +155,6 @@ fn api_key(text: &str, server: &str) -> Outcome<MetadataValue<Ascii>> {
         key.ok_or_else(|| Failure::usage("--api-key is empty or has characters that a header cannot carry"))?;
     key.set_sensitive(true);
     Ok(key)
-}
-
-/// Whether a server is this machine, as its address says.
-fn is_loopback(server: &str) -> bool {
-    let uri: Option<Uri> = server.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn user_id(text: &str) -> Outcome<MetadataValue<Ascii>> {

@@ -46,7 +46,7 @@ pub(super) async fn follow(keeper: Arc<Keeper>, stopping: watch::Receiver<bool>)
 }
 
 /// Between a half and the whole of a pause.
-fn jittered(pause: Duration, random: u32) -> Duration {
+pub(super) fn jittered(pause: Duration, random: u32) -> Duration {
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 

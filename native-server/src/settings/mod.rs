@@ -8,7 +8,7 @@
 mod sources;
 mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -18,6 +18,7 @@ use hyperspace_core::port::Durability;
 use tracing::level_filters::LevelFilter;
 
 use crate::database::DatabaseOptions;
+use crate::remote::is_loopback;
 
 pub use sources::{Chosen, Invocation, Refused, read};
 pub use values::{Host, Origin, Role, Secret, WriteConcern};
@@ -147,14 +148,12 @@ impl Settings {
 fn check_leader(leader: &str, has_key: bool, insecure: bool) -> Result<()> {
     let uri: Option<Uri> = leader.parse().ok();
     let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port_u16().is_some() && uri.path() == "/");
-    let Some(host) = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty()) else {
+    let Some(uri) = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty())) else {
         return Err(Error::invalid_argument(format!(
             "--leader {leader:?} is no address such as http://localhost:50051; TLS is not built yet"
         )));
     };
-    let host = host.trim_matches(['[', ']']);
-    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if is_here || insecure || !has_key {
+    if is_loopback(&uri) || insecure || !has_key {
         return Ok(());
     }
     Err(Error::invalid_argument(format!(

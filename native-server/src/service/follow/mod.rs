@@ -28,9 +28,9 @@ use tracing::{info, warn};
 use super::access::KEY_HEADER;
 use super::convert::config_from;
 use super::handlers::Handlers;
-use super::lead;
 use super::until;
 use super::work::block;
+use super::{lead, reopen};
 use crate::database::{Database, OpenCollection, Tuning};
 use crate::proto::sync_client::SyncClient;
 use crate::proto::{Catalog, LeaderMessage, ReplicateRequest};
@@ -99,9 +99,9 @@ pub(super) async fn run(handlers: Handlers, settings: Settings) {
     }
 }
 
-/// Between a half and the whole of a pause.
+/// A pause that no other follower makes.
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX) / 2.0)
+    reopen::jittered(pause, getrandom::u32().unwrap_or(0))
 }
 
 /// Follows until something fails, or this server leads.
