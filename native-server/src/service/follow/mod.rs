@@ -230,11 +230,18 @@ impl Following {
     }
 }
 
-/// Whether all collections stand where the leader's do.
+/// Whether who stands here has everything up to there. What was pulled may be newer than what was last said.
+fn has(own: Cursor, head: Cursor) -> bool {
+    own.epoch == head.epoch && own.seq >= head.seq
+}
+
+/// Whether everything is here that the leader had when it last said so.
 fn is_equal(database: &Database, heads: &BTreeMap<SpaceId, Cursor>) -> bool {
-    let own: BTreeMap<SpaceId, Cursor> =
-        database.everything().iter().filter_map(|one| Some((one.space(), database.cursor(one)?))).collect();
-    own == *heads
+    let everything = database.everything();
+    let is_here = |one: &Arc<OpenCollection>| {
+        heads.get(&one.space()).is_some_and(|head| database.cursor(one).is_some_and(|own| has(own, *head)))
+    };
+    everything.len() == heads.len() && everything.iter().all(is_here)
 }
 
 /// Makes, tunes and drops collections so that there are those of the catalog, and takes its keys; answers with those that are

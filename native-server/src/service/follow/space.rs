@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::super::lead;
 use super::super::peers::Peers;
 use super::super::work::block;
-use super::{LONGEST, Leader, SHORTEST, jittered};
+use super::{LONGEST, Leader, SHORTEST, has, jittered};
 use crate::database::{Database, OpenCollection, Stepped};
 use crate::proto::{
     AcknowledgeRequest, FetchRequest, HelloRequest, PullRequest, PullResponse, PushRequest, ReconcileRequest, Wanted,
@@ -120,7 +120,7 @@ impl Space {
     /// where on to pull.
     async fn wait(&mut self) -> Result<Cursor> {
         let (space, own) = (self.collection.space(), self.cursor()?);
-        let is_elsewhere = |heads: &BTreeMap<SpaceId, Cursor>| heads.get(&space).is_some_and(|head| *head != own);
+        let is_elsewhere = |heads: &BTreeMap<SpaceId, Cursor>| heads.get(&space).is_some_and(|head| !has(own, *head));
         let is_time = tokio::select! {
             news = self.heads.wait_for(is_elsewhere) => {
                 news.map_err(|_| Error::unavailable("the leader is followed no more"))?;
