@@ -32,13 +32,12 @@ const CHECKS = [
   ["cargo", "build", ...CORE, "--target", WASM_TARGET],
 ];
 
-/** Those of the Python package, whose settings are in its own folder. */
+/** Python's settings are in the folder that they are for. */
 const PYTHON_FOLDER = join(root, "sdks", "python");
-const PYTHON_CHECKS = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"]].map((words) => [
-  PYTHON,
-  "-m",
-  ...words,
-]);
+const RUFF = [
+  [PYTHON, "-m", "ruff", "format", "--check"],
+  [PYTHON, "-m", "ruff", "check"],
+];
 
 async function lint() {
   await setUp(["build", "bare-target", "python"]); // the demo's types are those of the built package
@@ -46,7 +45,11 @@ async function lint() {
   environment.CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS = "-Ctarget-feature=+simd128"; // as the package is built
   const lines = [];
   let failed = 0;
-  const checks = [...CHECKS.map((words) => [words, root]), ...PYTHON_CHECKS.map((words) => [words, PYTHON_FOLDER])];
+  const checks = [
+    ...CHECKS.map((words) => [words, root]),
+    ...[...RUFF, [PYTHON, "-m", "mypy"]].map((words) => [words, PYTHON_FOLDER]),
+    ...RUFF.map((words) => [words, join(root, "bench", "compare")]),
+  ];
   for (const [[command, ...args], cwd] of checks) {
     say(shown(command, args));
     const from = Date.now();

@@ -208,9 +208,22 @@ export function findChromium() {
   );
 }
 
+/** Whether the system's packages come by apt-get. */
+function hasApt() {
+  return process.platform === "linux" && ask("apt-get", ["--version"]) !== undefined;
+}
+
+/** Installs a package of the system; only for root, where there is apt-get. */
+async function aptInstall(name, what, remedy) {
+  const quiet = ["-q", "-o", "Dpkg::Use-Pty=0"];
+  environment.DEBIAN_FRONTEND = "noninteractive";
+  await must("reading the system's list of packages", "apt-get", [...quiet, "update"], remedy);
+  await must(what, "apt-get", [...quiet, "install", "-y", "--no-install-recommends", name], remedy);
+}
+
 async function browser() {
   if (findChromium()) return;
-  const apt = process.platform === "linux" && ask("apt-get", ["--version"]) !== undefined;
+  const apt = hasApt();
   const byHand = apt
     ? "apt-get update && apt-get install -y chromium   (as root)"
     : process.platform === "darwin"
@@ -219,16 +232,17 @@ async function browser() {
   const remedy = `${byHand}; or set CHROMIUM_PATH to a Chromium or Chrome that you have`;
   if (!apt || process.getuid?.() !== 0)
     throw new SetupError("the browser tests need a Chromium, and there is none", remedy);
-  const quiet = ["-q", "-o", "Dpkg::Use-Pty=0"];
-  environment.DEBIAN_FRONTEND = "noninteractive";
-  await must("reading the system's list of packages", "apt-get", [...quiet, "update"], remedy);
-  await must(
-    "installing Chromium for the browser tests",
-    "apt-get",
-    [...quiet, "install", "-y", "--no-install-recommends", "chromium"],
-    remedy,
-  );
+  await aptInstall("chromium", "installing Chromium for the browser tests", remedy);
   if (!findChromium()) throw new SetupError("the package chromium brought no Chromium", remedy);
+}
+
+/** A terminal for the test of the dashboard, which skips itself where there is none. */
+async function terminal() {
+  if (ask("tmux", ["-V"]) !== undefined) return;
+  const remedy = "apt-get update && apt-get install -y tmux   (as root, or your system's like)";
+  if (!hasApt() || process.getuid?.() !== 0)
+    return say(`the dashboard is not tested in a real terminal without tmux: ${remedy}`);
+  await aptInstall("tmux", "installing tmux for the test of the dashboard", remedy);
 }
 
 /** Every step, in an order that satisfies what each one needs. */
@@ -243,6 +257,7 @@ const STEPS = {
   server,
   python,
   browser,
+  terminal,
 };
 
 const SETS = {

@@ -22,7 +22,7 @@ const SEALED = join(RESULTS, "congruence");
 const SUITES = {
   scripts: { needs: [], command: () => nodeTests("scripts"), count: countNode },
   rust: {
-    needs: ["programs"],
+    needs: ["programs", "terminal"],
     command: () => ["cargo", "test", "--workspace", "--no-fail-fast"],
     count: (text) => withSkips(countCargo(text), existsSync(SKIPS) ? readFileSync(SKIPS, "utf8") : ""),
   },

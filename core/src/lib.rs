@@ -8,7 +8,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-pub use hyperspace_inner::{error, filter, hnsw, kernel, map, metadata, metric, sort};
+pub use hyperspace_inner::{error, filter, hnsw, kernel, map, metadata, metric, quant, sort};
 
 pub mod archive;
 pub mod bytes;

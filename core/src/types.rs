@@ -42,7 +42,13 @@ impl PointId {
 
     /// The canonical bytes that are stored, hashed and sent: a tag, then the value.
     pub fn to_canonical(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1 + MAX_ID_BYTES.min(16));
+        let mut out = Vec::new();
+        self.put_canonical(&mut out);
+        out
+    }
+
+    /// Appends what [`PointId::to_canonical`] returns.
+    pub fn put_canonical(&self, out: &mut Vec<u8>) {
         match self {
             Self::Int(n) => {
                 out.push(0);
@@ -53,7 +59,6 @@ impl PointId {
                 out.extend_from_slice(s.as_bytes());
             }
         }
-        out
     }
 
     /// Reads what [`PointId::to_canonical`] wrote.
@@ -72,7 +77,12 @@ impl PointId {
 
     /// The 16-byte key of this id in registers, sorted sections and digests.
     pub fn key(&self) -> IdKey {
-        let hash = blake3::hash(&self.to_canonical());
+        let mut hasher = blake3::Hasher::new();
+        match self {
+            Self::Int(n) => hasher.update(&[0]).update(&n.to_le_bytes()),
+            Self::Str(s) => hasher.update(&[1]).update(s.as_bytes()),
+        };
+        let hash = hasher.finalize();
         let mut key = [0; 16];
         key.copy_from_slice(&hash.as_bytes()[..16]);
         IdKey(key)

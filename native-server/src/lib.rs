@@ -11,6 +11,7 @@ mod mutation;
 #[cfg(feature = "mutations")]
 pub mod mutation;
 pub mod proto;
+pub mod recent;
 mod remote;
 pub mod service;
 pub mod settings;

@@ -5,56 +5,72 @@
 //! the program.
 
 macro_rules! mutations {
-    ($($(#[doc = $what:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $kind:literal])+ $list:ident { $($(#[doc = $what:literal])+ $name:ident,)+ })+) => {
         /// A mistake in the order in which things become durable, or in what is believed after a crash.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Mutation {
-            $($(#[doc = $what])+ $name,)+
+            $($($(#[doc = $what])+ $name,)+)+
         }
 
-        /// All mistakes there are.
+        $($(#[doc = $kind])+
         #[cfg(feature = "mutations")]
-        pub const ALL: &[Mutation] = &[$(Mutation::$name),+];
+        pub const $list: &[Mutation] = &[$(Mutation::$name),+];)+
     };
 }
 
 mutations! {
-    /// The log is not synced before a strict write is answered.
-    NoLogSync,
-    /// The answer comes before the sync.
-    AnswerBeforeSync,
-    /// A sync that failed is tried again.
-    RetryFailedSync,
-    /// A log file is ended without a sync.
-    NoSyncAtRotation,
-    /// What was appended in vain is taken back in memory only.
-    NoSyncOfTakenBack,
-    /// A new log file's header is not synced.
-    NoHeaderSync,
-    /// The directory is not synced when a log file is begun.
-    NoLogDirectorySync,
-    /// Log files are removed at once instead of one after the other.
-    RemoveLogAtOnce,
-    /// A file takes its name before its bytes are durable.
-    NoFileSync,
-    /// A directory is not synced after a file was put in the place of another.
-    NoDirectorySync,
-    /// A manifest is stored before the segment that it names.
-    ManifestBeforeSegment,
-    /// A manifest is stored while the log that it rests on is not durable.
-    ManifestBeforeLog,
-    /// Segments go before the manifest that does not name them is stored.
-    SegmentsGoBeforeManifest,
-    /// Log files go before the manifest that covers them is stored.
-    LogGoesBeforeManifest,
-    /// Frames are taken from the log whatever their checksums say.
-    BelieveEveryFrame,
-    /// The log is cut off at the first frame that cannot be read, even when it was durable.
-    CutAtAnyDamage,
-    /// The last log file is gone on with as it was read, though it may be in memory only.
-    KeepLastLogFile,
-    /// Leftovers are removed before what is there instead is durable.
-    SweepBeforeSync,
+    /// Those that a server makes alone.
+    ALONE {
+        /// The log is not synced before a strict write is answered.
+        NoLogSync,
+        /// The answer comes before the sync.
+        AnswerBeforeSync,
+        /// A sync that failed is tried again.
+        RetryFailedSync,
+        /// A log file is ended without a sync.
+        NoSyncAtRotation,
+        /// What was appended in vain is taken back in memory only.
+        NoSyncOfTakenBack,
+        /// A new log file's header is not synced.
+        NoHeaderSync,
+        /// The directory is not synced when a log file is begun.
+        NoLogDirectorySync,
+        /// Log files are removed at once instead of one after the other.
+        RemoveLogAtOnce,
+        /// A file takes its name before its bytes are durable.
+        NoFileSync,
+        /// A directory is not synced after a file was put in the place of another.
+        NoDirectorySync,
+        /// A manifest is stored before the segment that it names.
+        ManifestBeforeSegment,
+        /// A manifest is stored while the log that it rests on is not durable.
+        ManifestBeforeLog,
+        /// Segments go before the manifest that does not name them is stored.
+        SegmentsGoBeforeManifest,
+        /// Log files go before the manifest that covers them is stored.
+        LogGoesBeforeManifest,
+        /// Frames are taken from the log whatever their checksums say.
+        BelieveEveryFrame,
+        /// The log is cut off at the first frame that cannot be read, even when it was durable.
+        CutAtAnyDamage,
+        /// The last log file is gone on with as it was read, though it may be in memory only.
+        KeepLastLogFile,
+        /// Leftovers are removed before what is there instead is durable.
+        SweepBeforeSync,
+    }
+    /// Those that only others notice.
+    AMONG_OTHERS {
+        /// A follower's cursor is stored before the rows that it covers.
+        CursorBeforeRows,
+        /// A follower says that it has what is not durable there.
+        AcknowledgeBeforeDurable,
+        /// Deletes are forgotten that not every follower has.
+        ForgetUnacknowledged,
+        /// A promoted server leads before its standing says so.
+        LeadBeforeStanding,
+        /// A leader follows another one before its standing says so.
+        FollowBeforeStanding,
+    }
 }
 
 /// Whether this mistake is to be made.

@@ -30,9 +30,13 @@ after(async () => {
 });
 
 async function search(words) {
+  // What an earlier search has shown stays until this one is answered.
+  await page.evaluate(() => {
+    for (const hit of document.querySelectorAll("[data-testid=result]")) hit.dataset.earlier = "";
+  });
   await page.getByTestId("search-input").fill(words);
   await page.getByTestId("search-input").press("Enter");
-  await until(page, () => document.querySelectorAll("[data-testid=result]").length > 0);
+  await until(page, () => document.querySelector("[data-testid=result]:not([data-earlier])") !== null);
 }
 
 function shownHits() {

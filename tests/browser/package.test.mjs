@@ -159,7 +159,7 @@ test("bad input is a typed error and loses nothing", { timeout: 2 * MINUTES }, a
       operator: await code(() => flat.search({ vector: [1, 2], filter: { lang: { $regex: "e" } } })),
       otherMetric: await code(() => db.collection("flat", { dimension: 2, metric: "l2" })),
       unknown: await code(() => db.collection("nothing")),
-      quantized: await code(() => db.collection("q", { dimension: 2, metric: "l2", quantization: "scalar_i8" })),
+      quantized: await code(() => db.collection("flat", { dimension: 2, metric: "cosine", quantization: "scalar_i8" })),
       name: await code(() => db.collection("Not A Name", { dimension: 2, metric: "l2" })),
     };
     const left = await flat.count();
@@ -186,6 +186,45 @@ test("bad input is a typed error and loses nothing", { timeout: 2 * MINUTES }, a
     left: 1,
     closed: "closed",
   });
+  await context.close();
+});
+
+test("graphs over codes survive a reload: nothing is encoded or linked again, and the same is found", {
+  timeout: 2 * MINUTES,
+}, async () => {
+  const context = await browser.newContext();
+  const page = await openPage(context);
+  const look = (isFirst) =>
+    page.evaluate(async (isFirst) => {
+      const { Hyperspace } = await import("/dist/index.js");
+      const db = await Hyperspace.open("coded");
+      const [dimension, points] = [24, 2000];
+      const options = { dimension, metric: "cosine", quantization: "scalar_i8" };
+      const notes = await (isFirst ? db.collection("notes", options) : db.collection("notes"));
+      const vectors = Float32Array.from({ length: points * dimension }, (_, at) => Math.sin(at * at));
+      if (isFirst) {
+        await notes.upsert({ ids: Array.from({ length: points }, (_, id) => id), vectors });
+        await notes.indexed();
+        await db.flush();
+      }
+      const hits = [];
+      for (let id = 0; id < points; id += 100) {
+        hits.push(await notes.search({ vector: vectors.subarray(id * dimension, (id + 1) * dimension) }));
+      }
+      const { quantization, coded, bytesPerVector, graphInsertions, distances } = await notes.stats();
+      if (!isFirst) await db.destroy();
+      return { hits, stats: { quantization, coded, bytesPerVector, distances }, graphInsertions };
+    }, isFirst);
+  const before = await look(true);
+  await page.reload();
+  const seen = await look(false);
+  assert.deepEqual([before.graphInsertions, seen.graphInsertions], [2000, 0]);
+  assert.deepEqual(
+    [before.stats.quantization, before.stats.coded, before.stats.bytesPerVector],
+    ["scalar_i8", 2000, 28],
+  );
+  for (const [at, [first]] of before.hits.entries()) assert.equal(first.id, 100 * at);
+  assert.deepEqual([seen.hits, seen.stats], [before.hits, before.stats]);
   await context.close();
 });
 

@@ -157,6 +157,53 @@ test("two devices that were offline are equal when they are back, and the newest
   assert.equal(await first.evaluate(() => window.sync.status.pending), 0);
 });
 
+test("an edit of a point that was deleted so long ago that nobody knows is given up, told and kept until it is settled", {
+  timeout: 2 * MINUTES,
+}, async (context) => {
+  const server = await serve(context, "forgotten", "--tombstone-seconds", "1");
+  const profiles = [await device(context), await device(context)];
+  const [first, second] = await Promise.all(profiles.map(openTab));
+  await first.evaluate(() => Promise.all([1, 2].map((id) => window.put(id, "by both known"))));
+  for (const page of [first, second]) {
+    await sync(page, { url: server.url });
+    await caughtUp(page);
+  }
+  await profiles[0].setOffline(true);
+  await first.evaluate(async () => {
+    window.told = [];
+    window.sync.on("conflict", (conflict) => window.told.push(conflict));
+    await window.put(2, "edited behind its delete");
+  });
+  await hasState(first, "offline");
+  await second.evaluate(() => window.notes.delete(2));
+  await caughtUp(second);
+  const cli = async (...words) => (await promisify(execFile)(CLI, ["--server", server.url, "--json", ...words])).stdout;
+  for (;;) {
+    await cli("vacuum", "notes");
+    if (JSON.parse(await cli("stats")).collections[0].tombstones === 0) break;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  await profiles[0].setOffline(false);
+  await caughtUp(first);
+  await until(first, () => window.told.length > 0);
+  const seen = await first.evaluate(async () => ({
+    told: window.told,
+    conflicts: await window.sync.conflicts("notes"),
+    counted: window.sync.status.collections[0].conflicts,
+    all: await window.all(),
+  }));
+  const given = { id: 2, deleted: false, vector: [2, 1], metadata: { text: "edited behind its delete" } };
+  assert.deepEqual(seen.told, [{ collection: "notes", conflicts: 1 }]);
+  assert.deepEqual(
+    seen.conflicts.map((conflict) => ({ ...conflict, vector: Object.values(conflict.vector) })),
+    [given],
+  );
+  assert.deepEqual([seen.counted, seen.all], [1, { 1: "by both known" }]);
+  await first.evaluate(() => window.sync.settle("notes", 1));
+  assert.deepEqual(await first.evaluate(() => window.sync.conflicts("notes")), []);
+  await equal(first, second);
+});
+
 test("what one device writes another one sees at once, and collections come and go along", {
   timeout: 2 * MINUTES,
 }, async (context) => {
@@ -188,6 +235,11 @@ test("what one device writes another one sees at once, and collections come and 
     await late.upsert([{ id: 1, vector: [1, 2, 3] }]);
     await window.sync.caughtUp();
   });
+  const hasIt = until(second, async () => {
+    const made = (await window.db.collections()).find(({ name }) => name === "made-later");
+    return made?.points === 1;
+  });
+  await within(SEEN_MS, "another device's collection is seen", hasIt);
   const third = await openTab(await device(context));
   await sync(third, { url: server.url });
   await caughtUp(third);
@@ -209,6 +261,8 @@ test("a collection that the server has in another shape fails alone", { timeout:
   await until(second, () => window.failures.includes("conflict"));
   await second.evaluate(() => window.put(1, "all the same"));
   await until(first, () => window.notes.get(1));
+  // It has been sent before its sender has heard of that.
+  await until(second, () => window.sync.status.collections.find(({ name }) => name === "notes").state === "live");
   const states = await second.evaluate(() => window.sync.status.collections.map(({ name, state }) => [name, state]));
   assert.deepEqual(Object.fromEntries(states), { notes: "live", other: "failed" });
   assert.equal(await second.evaluate(() => window.code(window.sync.caughtUp())), "conflict");

@@ -51,7 +51,8 @@ const idOf = (at) => (at === 1 ? 2n ** 64n - 1n : at % 3 === 0 ? `punkt ${at} ü
 /** Collections of all metrics with sealed, waiting, rewritten and deleted points, and one without any. */
 async function fill(db) {
   for (const [seed, metric] of METRICS.entries()) {
-    const collection = await db.collection(metric, { dimension: DIMENSION, metric, efSearch: 99 });
+    const quantization = seed % 2 === 0 ? "none" : "scalar_i8";
+    const collection = await db.collection(metric, { dimension: DIMENSION, metric, efSearch: 99, quantization });
     const next = numbers(seed + 1);
     for (const [from, to] of [
       [0, POINTS - 100],
@@ -84,8 +85,8 @@ async function answers(db) {
       const query = { vector: Float64Array.from(vectorOf(metric, at, next)), topK: 20, exact: true };
       found.push(await collection.search(query));
     }
-    const { points, efSearch } = await collection.stats();
-    found.push([points, efSearch]);
+    const { points, efSearch, quantization } = await collection.stats();
+    found.push([points, efSearch, quantization]);
   }
   return [found, await db.collections()];
 }

@@ -82,6 +82,25 @@ async function measure(name, metric, collection) {
   console.log(`wasm ${name} ${metric}: recall@10 ${recall.toFixed(4)}`);
   assert.ok(recall >= 0.95, `${name} ${metric}: recall ${recall}`);
   assert.equal(graphInsertions, before.graphInsertions, "searching indexes nothing");
+  return recall;
+}
+
+/** Of an even sample of stored points, all are found first by exact mode, and by the graph all but one in a thousand. */
+async function assertSelfHits(name, metric, collection) {
+  const { base } = readSet(name, metric);
+  const isFound = async (at, exact) => {
+    const hits = await collection.search({ vector: asGiven(metric, row(base, at)), topK: K, exact });
+    // Copies of a point are as near as the point itself.
+    return hits.some(({ id, distance }) => id === at && distance <= hits[0].distance);
+  };
+  let [asked, found] = [0, 0];
+  for (let at = 0; at < base.rows; at += 10) {
+    if (at % 250 === 0) assert.ok(await isFound(at, true), `${name}: exact mode finds point ${at}`);
+    asked += 1;
+    found += await isFound(at, false);
+  }
+  console.log(`wasm ${name} ${metric}: ${found} of ${asked} points find themselves`);
+  assert.ok(found >= 0.999 * asked, `${name}: ${found} of ${asked}`);
 }
 
 for (const [name, metric] of [
@@ -89,25 +108,40 @@ for (const [name, metric] of [
   ["poincare-10", "poincare"],
 ]) {
   const skip = !existsSync(join(DATA, name)) && `no data set ${name}: set HS_DATA to the folder that holds it`;
-  test(`wasm builds ${name} by ${metric} itself`, { skip, timeout: 15 * MINUTES }, async () => {
-    const { base } = readSet(name, metric);
-    const db = await EmbeddedHyperspace.open("congruence");
-    const collection = await db.collection("set", { dimension: base.columns, metric });
-    await db.pauseIndexing(true);
-    const began = Date.now();
-    for (let first = 0; first < base.rows; first += 10_000) {
-      const values = base.values.subarray(first * base.columns, (first + 10_000) * base.columns);
-      await collection.upsert({
-        ids: Array.from({ length: values.length / base.columns }, (_, i) => first + i),
-        vectors: asGiven(metric, values),
-      });
-    }
-    await db.pauseIndexing(false);
-    await collection.indexed();
-    console.log(`wasm built ${base.rows} x ${base.columns} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
-    await measure(name, metric, collection);
-    await db.close();
+  test(`wasm builds ${name} by ${metric} itself, over full rows and over codes`, {
+    skip,
+    timeout: 15 * MINUTES,
+  }, async () => {
+    const full = await build(name, metric, "none");
+    const coded = await build(name, metric, "scalar_i8");
+    assert.ok(coded >= full - 0.01, `${name} ${metric}: recall ${coded} on codes, ${full} on full rows`);
   });
+}
+
+/** Builds a set and measures it; answers its recall. */
+async function build(name, metric, quantization) {
+  const { base } = readSet(name, metric);
+  const db = await EmbeddedHyperspace.open("congruence");
+  const collection = await db.collection("set", { dimension: base.columns, metric, quantization });
+  await db.pauseIndexing(true);
+  const began = Date.now();
+  for (let first = 0; first < base.rows; first += 10_000) {
+    const values = base.values.subarray(first * base.columns, (first + 10_000) * base.columns);
+    await collection.upsert({
+      ids: Array.from({ length: values.length / base.columns }, (_, i) => first + i),
+      vectors: asGiven(metric, values),
+    });
+  }
+  await db.pauseIndexing(false);
+  await collection.indexed();
+  const took = ((Date.now() - began) / 1000).toFixed(1);
+  console.log(`wasm built ${base.rows} x ${base.columns} with quantization ${quantization} in ${took} s`);
+  const { points, coded } = await collection.stats();
+  assert.equal(coded, quantization === "none" ? 0 : points);
+  const recall = await measure(name, metric, collection);
+  await assertSelfHits(name, metric, collection);
+  await db.close();
+  return recall;
 }
 
 const sealed = SEALED && existsSync(SEALED) ? readdirSync(SEALED).sort() : [];

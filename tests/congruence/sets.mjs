@@ -40,9 +40,9 @@ function vectors({ metric, dimension, rims }, random, count) {
  * A set: its points by id, and queries that are none of them. `rims` says how far from the edge of the ball points are;
  * queries stay well inside, where the f32 rows still tell which of two points at the edge is nearer.
  */
-export function makeSet({ name, metric, dimension, points, queries, idOf, metadataOf, seed }) {
+export function makeSet({ name, metric, dimension, points, queries, idOf, metadataOf, seed, quantization, rims }) {
   const random = generator(seed);
-  const shape = { metric, dimension, rims: [0.5, 1e-2, 1e-4, 1e-6, 1e-9] };
+  const shape = { metric, dimension, rims: rims ?? [0.5, 1e-2, 1e-4, 1e-6, 1e-9] };
   const rows = vectors(shape, random, points).map((vector, at) => [
     idOf(at),
     { vector, metadata: metadataOf?.(at) ?? {} },
@@ -51,6 +51,7 @@ export function makeSet({ name, metric, dimension, points, queries, idOf, metada
     name,
     metric,
     dimension,
+    quantization: quantization ?? "none",
     points: new Map(rows),
     queries: vectors({ ...shape, rims: [0.9, 0.5, 0.1] }, random, queries),
     more: (count) => vectors(shape, random, count),

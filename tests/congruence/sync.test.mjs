@@ -4,17 +4,15 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, request as forward } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { EmbeddedHyperspace } from "hyperspace-db/engine";
-import { CLI, startServer } from "../../scripts/server.mjs";
+import { CLI } from "../../scripts/server.mjs";
+import { proxied } from "./proxied.mjs";
 
 const MINUTES = 60_000;
-/** `follow: true` in a `PullRequest`. */
-const FOLLOW = Buffer.from([0x18, 1]);
 const ENDED_WELL = Buffer.concat([Buffer.from([0x80, 0, 0, 0, 15]), Buffer.from("grpc-status:0\r\n")]);
 let folder;
 
@@ -23,41 +21,6 @@ before(() => {
 });
 
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A server behind a proxy. `seen` has the methods that were called; `spoil` may answer instead of the server; of the method `lost` the next answer is. */
-async function serve(context) {
-  const server = await startServer(mkdtempSync(join(folder, "data-")));
-  const seen = [];
-  const world = { url: "", direct: server.url, seen, spoil: () => false, lost: "" };
-  const proxy = createServer(async (request, response) => {
-    const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
-    const body = Buffer.concat(chunks);
-    const isFollowing = request.url.endsWith("/Pull") && body.subarray(-2).equals(FOLLOW);
-    const method = isFollowing ? "Follow" : request.url.split("/").at(-1);
-    seen.push(method);
-    if (world.spoil(method, response)) return;
-    const isLost = method === world.lost;
-    if (isLost) world.lost = "";
-    const { method: verb, headers, url } = request;
-    const onward = forward(new URL(url, server.url), { method: verb, headers }, (answer) => {
-      if (isLost) return response.destroy();
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-    });
-    onward.on("error", () => response.destroy());
-    response.on("close", () => onward.destroy());
-    onward.end(body);
-  });
-  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-  world.url = `http://127.0.0.1:${proxy.address().port}`;
-  context.after(async () => {
-    proxy.closeAllConnections();
-    proxy.close();
-    await server.kill();
-  });
-  return world;
-}
 
 /** A device: a database in memory with the collection `notes`. */
 async function device(context) {
@@ -78,10 +41,37 @@ function until(sync, condition) {
   });
 }
 
+test("a collection takes its quantization along, to the server and from there to another device", {
+  timeout: MINUTES,
+}, async (context) => {
+  const world = await proxied(context, folder);
+  const here = await device(context);
+  const made = await here.db.collection("coded", { dimension: 2, metric: "l2", quantization: "scalar_i8" });
+  await put(made, 1, "from here");
+  const sync = await here.db.sync({ url: world.url });
+  await sync.caughtUp();
+  const listed = await promisify(execFile)(CLI, ["--server", world.direct, "--json", "collections"]);
+  assert.deepEqual(
+    JSON.parse(listed.stdout).collections.map(({ name, quantization }) => [name, quantization]),
+    [
+      ["coded", "scalar_i8"],
+      ["notes", "none"],
+    ],
+  );
+  const there = await EmbeddedHyperspace.open("device");
+  context.after(() => there.close());
+  await (await there.sync({ url: world.url })).caughtUp();
+  const [coded, notes] = [await there.collection("coded"), await there.collection("notes")];
+  await coded.indexed();
+  const [stats, others] = [await coded.stats(), await notes.stats()];
+  assert.deepEqual([stats.quantization, stats.coded, others.quantization], ["scalar_i8", 1, "none"]);
+  assert.equal(await text(coded, 1), "from here");
+});
+
 test("behind a proxy that holds streams back, a device asks again and again, and still hears of everything", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   world.spoil = (method, response) => {
     if (method !== "Follow") return false;
     response.writeHead(200, { "content-type": "application/grpc-web+proto" }).end(ENDED_WELL);
@@ -102,7 +92,7 @@ test("behind a proxy that holds streams back, a device asks again and again, and
 test("a session that is paused says nothing, and what was written meanwhile is sent when it goes on", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   const [here, there] = [await device(context), await device(context)];
   const sync = await here.db.sync({ url: world.url });
   const other = await there.db.sync({ url: world.direct });
@@ -125,7 +115,7 @@ test("a session that is paused says nothing, and what was written meanwhile is s
 test("a collection that is deleted on the server fails alone and keeps its points here", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   const here = await device(context);
   const kept = await here.db.collection("kept", { dimension: 2, metric: "l2" });
   await put(here.notes, 1, "stays here");
@@ -152,7 +142,7 @@ test("a collection that is deleted on the server fails alone and keeps its point
 test("a collection that is refused again and again at first is live when it is not any more", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   const [here, there] = [await device(context), await device(context)];
   await here.db.collection("quiet", { dimension: 2, metric: "l2" });
   let refusals = 0;
@@ -177,7 +167,7 @@ test("a collection that is refused again and again at first is live when it is n
 test("a collection that is deleted here is synced no more, and the others go on", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   const [here, there] = [await device(context), await device(context)];
   const gone = await here.db.collection("gone", { dimension: 2, metric: "l2" });
   await put(gone, 1, "kept by the server");
@@ -201,7 +191,7 @@ test("a collection that is deleted here is synced no more, and the others go on"
 test("an option that is wrong is refused, and another session beside one too", {
   timeout: MINUTES,
 }, async (context) => {
-  const world = await serve(context);
+  const world = await proxied(context, folder);
   const { db } = await device(context);
   for (const url of ["", "localhost:50051", "ftp://localhost", undefined]) {
     await assert.rejects(db.sync({ url }), { code: "invalid_argument" });
@@ -218,7 +208,7 @@ test("an option that is wrong is refused, and another session beside one too", {
 
 test("whatever single answer is lost, both sides end up equal", { timeout: 2 * MINUTES }, async (context) => {
   for (const lost of ["List", "Hello", "Pull", "Push", "Follow"]) {
-    const world = await serve(context);
+    const world = await proxied(context, folder);
     const [here, there] = [await device(context), await device(context)];
     await put(there.notes, 1, "there");
     const other = await there.db.sync({ url: world.direct });

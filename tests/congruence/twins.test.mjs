@@ -15,8 +15,8 @@ import { writeNpy } from "./npy.mjs";
 import { assertAlike, assertNearest, K, makeSet, recall } from "./sets.mjs";
 
 const MINUTES = 60_000;
-/** Candidates a walk keeps: as few as can be, or any two graphs of so few points would find the same. */
-const EF = 1;
+/** Candidates a walk keeps: few, or any two graphs of so few points would find the same. */
+const EF = 26;
 /** Processes of the command line at once. */
 const AT_ONCE = 4;
 const LANGUAGES = ["en", "de", "tr", "日本語"];
@@ -41,6 +41,13 @@ const SETS = [
   },
   { name: "units", metric: "cosine", dimension: 24, points: 3000, queries: 100, seed: 2, idOf: (at) => at },
   { name: "tree", metric: "poincare", dimension: 5, points: 2500, queries: 100, seed: 3, idOf: (at) => at },
+  ...[
+    { name: "coded-l2", metric: "l2", dimension: 24, seed: 4 },
+    { name: "coded-cosine", metric: "cosine", dimension: 31, seed: 5 },
+    { name: "coded-dot", metric: "dot", dimension: 16, seed: 6 },
+    // Farther out full rows are kept.
+    { name: "coded-tree", metric: "poincare", dimension: 5, seed: 7, rims: [0.5, 1e-2, 1e-4] },
+  ].map((set) => ({ ...set, quantization: "scalar_i8", points: 2500, queries: 60, idOf: (at) => at })),
 ];
 
 let folder;
@@ -65,7 +72,7 @@ async function cli(server, ...words) {
 }
 
 /** Writes points to a collection, which is made when it is not there: matrices for numbered points, else lines. */
-async function importPoints(server, { name, metric, dimension }, points, file) {
+async function importPoints(server, { name, metric, dimension, quantization }, points, file) {
   const isNumbered = [...points.keys()].every((id, at) => id === at);
   const path = join(folder, isNumbered ? `${file}.npy` : `${file}.jsonl`);
   if (isNumbered) {
@@ -77,7 +84,8 @@ async function importPoints(server, { name, metric, dimension }, points, file) {
     const lines = [...points].map(([id, point]) => `${marked({ id, ...point })}\n`);
     writeFileSync(path, lines.join("").replace(/"bigint (\d+)"/g, "$1"));
   }
-  const report = await cli(server, "import", path, "--collection", name, "--metric", metric, "--wait");
+  const made = ["--collection", name, "--metric", metric, "--quantization", quantization];
+  const report = await cli(server, "import", path, ...made, "--wait");
   assert.equal(report.rows, points.size);
 }
 
@@ -115,13 +123,19 @@ function tabAnswers(collection, set) {
   return answers(set, (at, exact) => collection.search({ vector: set.queries[at], topK: K, exact, efSearch: EF }), 1);
 }
 
-/** Both sides found the true nearest in exact mode, and by the graph equally many of them. */
+/**
+ * Both sides found the true nearest in exact mode, and by the graph equally many of them. Keys of codes are sums of integers,
+ * which no order of adding changes: over codes both walk the same way, and find the same.
+ */
 function assertTwins(set, server, tab) {
   set.queries.forEach((query, at) => {
     const what = `${set.name}: query ${at}`;
     assertNearest(set, server[at].exact, query, `${what} on the server`);
     assertNearest(set, tab[at].exact, query, `${what} in the tab`);
     assertAlike(server[at].exact, tab[at].exact, what);
+    if (set.quantization === "none") return;
+    const found = ({ graph }) => graph.map(({ id, distance }) => [id, distance]);
+    assert.deepEqual(found(tab[at]), found(server[at]), what);
   });
   const [served, embedded] = [recall(server), recall(tab)];
   console.log(`${set.name}: recall@${K} ${served.toFixed(4)} on the server, ${embedded.toFixed(4)} in the tab`);
@@ -164,8 +178,9 @@ test("what the server sealed the tab serves without indexing anything", { timeou
     await tab.importCollection(set.name, readImage(space));
     const collection = await tab.collection(set.name);
     assertTwins(set, answered, await tabAnswers(collection, set));
-    const { indexed, pending, graphInsertions } = await collection.stats();
+    const { indexed, pending, graphInsertions, quantization, coded } = await collection.stats();
     assert.deepEqual([indexed, pending, graphInsertions], [set.points.size, 0, 0]);
+    assert.deepEqual([quantization, coded], [set.quantization, set.quantization === "none" ? 0 : set.points.size]);
   }
   await tab.close();
 });
@@ -178,8 +193,9 @@ test("what the tab sealed the server serves, and writes to, and serves after a r
   const tab = await EmbeddedHyperspace.open("twins");
   let server = await serve(test, data);
   const spaces = new Map();
-  for (const { name, dimension, metric } of sets) {
-    await cli(server, "collections", "create", name, "--dimension", `${dimension}`, "--metric", metric);
+  for (const { name, dimension, metric, quantization } of sets) {
+    const shape = ["--dimension", `${dimension}`, "--metric", metric, "--quantization", quantization];
+    await cli(server, "collections", "create", name, ...shape);
     spaces.set(name, await folderOf(server, data, name));
   }
   await server.stop();
@@ -187,7 +203,8 @@ test("what the tab sealed the server serves, and writes to, and serves after a r
   const answered = new Map();
   const gone = new Map();
   for (const set of sets) {
-    const collection = await tab.collection(set.name, { dimension: set.dimension, metric: set.metric });
+    const { name, dimension, metric, quantization } = set;
+    const collection = await tab.collection(name, { dimension, metric, quantization });
     const columns = [...set.points.values()];
     await collection.upsert({
       ids: [...set.points.keys()],
@@ -213,8 +230,9 @@ test("what the tab sealed the server serves, and writes to, and serves after a r
 
   server = await serve(test, data);
   for (const set of sets) {
-    const { points, pending, graph_insertions } = await statsOf(server, set.name);
+    const { points, pending, graph_insertions, coded } = await statsOf(server, set.name);
     assert.deepEqual([points, pending, graph_insertions], [set.points.size, 0, 0]);
+    assert.equal(coded, set.quantization === "none" ? 0 : set.points.size);
     assertTwins(set, await serverAnswers(server, set), answered.get(set));
 
     // New points, points with new vectors, and a deleted one that comes back.

@@ -3,18 +3,20 @@
 
 use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::metric::Metric;
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::sync::{
     Answer, Ask, Chain, Cursor, Digest, Floor, Hello, Offer, Page, Pushed, SpaceKey, Verdict, Welcome, encode_all,
 };
 use hyperspace_core::types::{IdKey, PointId, Stamp};
 use hyperspace_server::proto::{
-    Collection, CollectionConfig as ProtoConfig, FetchRequest, FetchResponse, HelloRequest, HelloResponse,
-    ListCollectionsResponse, PullRequest, PullResponse, PushRequest, PushResponse, ReconcileRequest, ReconcileResponse,
-    Wanted,
+    Collection, CollectionConfig as ProtoConfig, FetchRequest, FetchResponse, GetManifestRequest, GetManifestResponse,
+    HelloRequest, HelloResponse, ListCollectionsResponse, PullRequest, PullResponse, PushRequest, PushResponse,
+    ReconcileRequest, ReconcileResponse, Wanted,
 };
 use hyperspace_server::service::fuzzing::config_to;
 use hyperspace_wasm::host::fuzzing::{
-    sync_answer, sync_greeting, sync_listed, sync_met, sync_page, sync_pull, sync_question,
+    sync_answer, sync_ask_manifest, sync_greeting, sync_listed, sync_manifest, sync_met, sync_page, sync_pull,
+    sync_question,
 };
 use prost::Message;
 
@@ -77,6 +79,7 @@ fn config(random: &mut Random) -> CollectionConfig {
     let (m, ef_construction, ef_search) = (some(64), some(4_096), some(4_096));
     let name: String = (0..=random.below(20)).map(|at| char::from(b'a' + at as u8)).collect();
     CollectionConfig {
+        quantization: [Quantization::None, Quantization::ScalarI8][random.below(2)],
         m,
         ef_construction,
         ef_search,
@@ -93,20 +96,24 @@ fn requests_have_the_bytes_that_the_servers_own_types_have() {
 
         let keys: Vec<IdKey> = (0..random.below(4)).map(|_| IdKey(array(&mut random))).collect();
         let wanted = FetchRequest { space, epoch, keys: keys.iter().flat_map(|key| key.0).collect() };
-        assert_eq!(asked(Ask::Fetch(keys)), ("Fetch", wanted.encode_to_vec()), "seed {seed}");
+        assert_eq!(asked(Ask::Fetch(keys)), ("Fetch".into(), wanted.encode_to_vec()), "seed {seed}");
 
         let offers: Vec<Offer> = (0..random.below(4)).map(|_| offer(&mut random)).collect();
         let wanted = PushRequest { space, epoch, writer, offers: encode_all(&offers) };
-        assert_eq!(asked(Ask::Push(offers)), ("Push", wanted.encode_to_vec()), "seed {seed}");
+        assert_eq!(asked(Ask::Push(offers)), ("Push".into(), wanted.encode_to_vec()), "seed {seed}");
 
         let (seq, frame) = (number(&mut random), bytes(&mut random, 300));
         let wanted = ReconcileRequest { space, epoch, seq, frame: frame.clone() };
-        assert_eq!(asked(Ask::Reconcile(seq, frame)), ("Reconcile", wanted.encode_to_vec()), "seed {seed}");
+        assert_eq!(asked(Ask::Reconcile(seq, frame)), ("Reconcile".into(), wanted.encode_to_vec()), "seed {seed}");
 
         let at = cursor(&mut random);
         let one = Wanted { space, epoch: at.epoch, after: at.seq };
         let wanted = PullRequest { spaces: vec![one], ..PullRequest::default() };
-        assert_eq!(asked(Ask::Pull(at)), ("Pull", wanted.encode_to_vec()), "seed {seed}");
+        assert_eq!(asked(Ask::Pull(at)), ("Pull".into(), wanted.encode_to_vec()), "seed {seed}");
+
+        let wanted = GetManifestRequest { space, epoch, after: seq };
+        let asked_manifest = sync_ask_manifest(seq, space, epoch);
+        assert_eq!(asked_manifest, ("GetManifest".into(), wanted.encode_to_vec()), "seed {seed}");
 
         let many: Vec<(u64, Cursor)> =
             (0..random.below(5)).map(|_| (number(&mut random), cursor(&mut random))).collect();
@@ -120,7 +127,11 @@ fn requests_have_the_bytes_that_the_servers_own_types_have() {
             config: config.as_ref().map(config_to),
             hello: encode_all(&hello),
         };
-        assert_eq!(sync_greeting("notes", config.as_ref(), &hello), ("Hello", wanted.encode_to_vec()), "seed {seed}");
+        assert_eq!(
+            sync_greeting("notes", config.as_ref(), &hello),
+            ("Hello".into(), wanted.encode_to_vec()),
+            "seed {seed}"
+        );
     }
 }
 
@@ -153,7 +164,8 @@ fn answers(random: &mut Random) -> Vec<(&'static str, Vec<u8>, Answer)> {
     };
     let (space, head, answered, frame) = (number(random), number(random), small(random), bytes(random, 200));
     let (key, server_time_ms) = (array::<32>(random).to_vec(), number(random));
-    let hello = HelloResponse { space, key, welcome: encode_all(&welcome), server_time_ms };
+    let hello =
+        HelloResponse { space, key, welcome: encode_all(&welcome), server_time_ms, ships: random.below(2) == 0 };
     let fetched = FetchResponse { recs: encode_all(&Vec::<hyperspace_core::log::Rec>::new()), answered, head };
     vec![
         ("Hello", hello.encode_to_vec(), Answer::Welcome(welcome)),
@@ -184,7 +196,12 @@ fn answers_of_the_server_are_read_and_unknown_fields_passed_over() {
         let (space, key) = (number(&mut random), array::<32>(&mut random));
         let welcome = answers(&mut random).swap_remove(0).1;
         let told = HelloResponse { space, key: key.to_vec(), ..HelloResponse::decode(&*welcome).unwrap() };
-        assert_eq!(sync_met(&told.encode_to_vec()), Ok((space, SpaceKey(key))), "seed {seed}");
+        assert_eq!(sync_met(&told.encode_to_vec()), Ok((space, SpaceKey(key), told.ships)), "seed {seed}");
+        let (manifest, units) = (bytes(&mut random, 90), bytes(&mut random, 90));
+        let (seq, floor_seq, floor_hlc) = (number(&mut random), number(&mut random), number(&mut random));
+        let told = GetManifestResponse { manifest, units, seq, floor_seq, floor_hlc };
+        let floor = Floor { seq: floor_seq, hlc: floor_hlc };
+        assert_eq!(sync_manifest(&told.encode_to_vec()), Ok((told.manifest, told.units, seq, floor)), "seed {seed}");
         let page = PullResponse { space, page: bytes(&mut random, 50) };
         assert_eq!(sync_page(&page.encode_to_vec()), Ok((page.space, page.page)), "seed {seed}");
     }
@@ -201,7 +218,7 @@ fn lists_of_collections_are_read_but_for_what_this_build_does_not_know() {
         let later = [
             ProtoConfig { metric: 5, ..known.clone() },
             ProtoConfig { metric: 0, ..known.clone() },
-            ProtoConfig { quantization: 1, ..known },
+            ProtoConfig { quantization: 2, ..known },
         ];
         for config in later {
             collections.insert(random.below(collections.len() + 1), collection(config));

@@ -34,7 +34,7 @@ impl Leader {
         let config = CollectionConfig::new("c", dimension, Metric::L2).unwrap();
         let mut stamper = Stamper::new(7, 0, 0);
         stamper.reserve(1 << 40);
-        Self { engine: Collection::create_leading(config, SpaceKey([7; 32])).unwrap(), stamper, dimension }
+        Self { engine: Collection::create_leading(config, SpaceKey([7; 32]), 1).unwrap(), stamper, dimension }
     }
 
     /// Writes points; answers the bytes of a point's vector and metadata.

@@ -2,7 +2,7 @@
 //! every run repeatable from its seed.
 //!
 //! `server` has the server's host on a disk, `tab` the browser's on a stand-in for `IndexedDB`, `sync`
-//! both with messages between them; `seeds` runs histories and
+//! both with messages between them, `system` three servers and ten tabs; `seeds` runs histories and
 //! repeats them, `random` has the numbers that everything is drawn from.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -11,4 +11,5 @@ mod random;
 mod seeds;
 mod server;
 mod sync;
+mod system;
 mod tab;

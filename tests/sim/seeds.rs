@@ -1,6 +1,7 @@
-//! Runs histories by their seeds, each one twice: a run is a function of its seed, or it could not be repeated.
+//! Runs histories by their seeds, all or some of them twice: a run is a function of its seed, or it could not be repeated.
 //!
-//! `HS_SIM_SEEDS=100000 npm run sim` runs so many seeds of every simulation, `HS_SIM_SEED=17 npm run sim` runs one.
+//! `HS_SIM_SEEDS=100000 npm run sim` runs so many seeds of every simulation, `HS_SIM_SEED=17 npm run sim` runs one, and
+//! `HS_SIM=tab` only those of one simulation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::random::effort;
-use crate::{server, sync, tab};
+use crate::{server, sync, system, tab};
 
 /// What a run did, in short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +29,26 @@ pub(crate) struct Violation(pub(crate) String);
 pub(crate) struct Simulation {
     pub(crate) name: &'static str,
     pub(crate) run: fn(u64) -> Result<Trace, Violation>,
+    pub(crate) effort: Effort,
+    /// What has to happen how often in as many seeds as are run on every change: a fault that never comes tests nothing.
+    pub(crate) expected: &'static [(&'static str, u64)],
 }
 
-const SIMULATIONS: &[Simulation] = &[server::SIMULATION, sync::SIMULATION, tab::SIMULATION];
+/// How much of a simulation is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Seeds on every change, every night, before a release.
+    pub(crate) seeds: [usize; 3],
+    /// One seed in so many is run twice.
+    pub(crate) repeats: u64,
+}
+
+impl Effort {
+    /// Short histories.
+    pub(crate) const SHORT: Self = Self { seeds: [2_000, 100_000, 1_000_000], repeats: 1 };
+}
+
+const SIMULATIONS: &[Simulation] = &[server::SIMULATION, sync::SIMULATION, system::SIMULATION, tab::SIMULATION];
 
 impl Simulation {
     /// Runs a seed; a panic is a violation as well.
@@ -41,8 +59,13 @@ impl Simulation {
         })
     }
 
-    fn run_twice(&self, seed: u64) -> Result<Trace, Violation> {
-        let (first, second) = (self.run(seed)?, self.run(seed)?);
+    /// Runs a seed, and again if it is its turn.
+    fn run_and_repeat(&self, seed: u64) -> Result<Trace, Violation> {
+        let first = self.run(seed)?;
+        if !seed.is_multiple_of(self.effort.repeats) {
+            return Ok(first);
+        }
+        let second = self.run(seed)?;
         if first == second {
             return Ok(first);
         }
@@ -60,7 +83,7 @@ impl Simulation {
                 if seed >= seeds.end {
                     return;
                 }
-                match self.run_twice(seed) {
+                match self.run_and_repeat(seed) {
                     Ok(trace) => add(&mut totals.lock().unwrap(), &trace.counts),
                     Err(violation) => {
                         let mut found = found.lock().unwrap();
@@ -96,17 +119,23 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_seed_keeps_all_promises_and_can_be_repeated() {
-    let count = number("HS_SIM_SEEDS").unwrap_or(effort(2_000, 100_000, 1_000_000) as u64);
-    let seeds = number("HS_SIM_SEED").map_or(0..count, |seed| seed..seed + 1);
-    for simulation in SIMULATIONS {
-        let name = simulation.name;
+    let only = std::env::var("HS_SIM").ok();
+    for simulation in SIMULATIONS.iter().filter(|simulation| only.as_ref().is_none_or(|only| simulation.name == only)) {
+        let (name, [ci, nightly, release]) = (simulation.name, simulation.effort.seeds);
+        let count = number("HS_SIM_SEEDS").unwrap_or(effort(ci, nightly, release) as u64);
+        let seeds = number("HS_SIM_SEED").map_or(0..count, |seed| seed..seed + 1);
         match simulation.run_all(seeds.clone()) {
             Ok(totals) => {
-                println!("{name}: {} seeds, each run twice, no violation", seeds.end - seeds.start);
+                let (run, repeats) = (seeds.end - seeds.start, simulation.effort.repeats);
+                println!("{name}: {run} seeds, one in {repeats} run twice, no violation");
                 totals.iter().for_each(|(what, count)| println!("{name}: {what}: {count}"));
+                for (what, least) in simulation.expected.iter().filter(|_| run >= ci as u64) {
+                    let happened = totals.get(what).copied().unwrap_or(0);
+                    assert!(happened >= *least, "{name}: {what}: {happened} times in {run} seeds, not {least}");
+                }
             }
             Err((seed, Violation(what))) => {
-                panic!("{name}, seed {seed}: {what}\nto see it again: HS_SIM_SEED={seed} npm run sim")
+                panic!("{name}, seed {seed}: {what}\nto see it again: HS_SIM={name} HS_SIM_SEED={seed} npm run sim")
             }
         }
     }

@@ -18,6 +18,8 @@ pub enum Mutation {
     SkipSettling,
     /// A log is continued without a look at where it is.
     SkipContinuity,
+    /// A cursor is stored before the rows that it covers.
+    CursorBeforeRows,
 }
 
 #[cfg(feature = "mutations")]

@@ -220,15 +220,60 @@ test("with indexing paused, searches and writes go on", async (t) => {
   assert.equal((await notes.stats()).indexed, 1000);
 });
 
+test("graphs over codes find what graphs over full vectors find, at the same distances, in a quarter of the memory", async (t) => {
+  const db = await open(t);
+  const [dimension, points] = [96, 3000];
+  const vectors = numbers(7, points * dimension);
+  const rowOf = (id) => vectors.subarray(id * dimension, (id + 1) * dimension);
+  for (const metric of ["l2", "cosine"]) {
+    const made = ["none", "scalar_i8"].map(async (quantization) => {
+      const collection = await db.collection(`${metric}-${quantization}`, { dimension, metric, quantization });
+      await collection.upsert({ ids: Array.from({ length: points }, (_, id) => id), vectors });
+      const waiting = await collection.stats();
+      assert.deepEqual([waiting.quantization, waiting.coded, waiting.bytesPerVector], [quantization, 0, 0]);
+      await collection.indexed();
+      return collection;
+    });
+    const [full, coded] = await Promise.all(made);
+    const [fullStats, stats] = [await full.stats(), await coded.stats()];
+    // Beside the row or its codes stand four bytes for cosine; for l2 nothing, or eight.
+    assert.deepEqual([fullStats.coded, fullStats.bytesPerVector], [0, metric === "l2" ? 384 : 388]);
+    assert.deepEqual([stats.coded, stats.bytesPerVector], [points, metric === "l2" ? 104 : 100]);
+    let found = 0;
+    for (let id = 0; id < points; id += 30) {
+      const query = { vector: rowOf(id), topK: 10 };
+      const exact = await full.search({ ...query, exact: true });
+      assert.deepEqual(await coded.search({ ...query, exact: true }), exact);
+      const hits = await coded.search(query);
+      assert.equal(hits[0].id, id);
+      for (const hit of hits) {
+        const same = exact.find((other) => other.id === hit.id);
+        if (same !== undefined) assert.equal(hit.distance, same.distance);
+        found += same !== undefined;
+      }
+    }
+    assert.ok(found >= ((0.95 * points) / 30) * 10, `${metric}: ${found} of ${points / 3}`);
+    await rejects(
+      db.collection(`${metric}-scalar_i8`, { dimension, metric, quantization: "none" }),
+      "unsupported",
+      /none/,
+    );
+    const again = await db.collection(`${metric}-scalar_i8`, { dimension, metric });
+    assert.equal((await again.stats()).quantization, "scalar_i8");
+  }
+});
+
 test("a collection is opened with the options that it has", async (t) => {
   const db = await open(t);
   await rejects(db.collection("notes"), "not_found", /notes/);
   await rejects(db.collection("Notes!", { dimension: 2, metric: "l2" }), "invalid_argument", /a-z0-9/);
   await rejects(db.collection("notes", { dimension: 2, metric: "l1" }), "invalid_argument", /l1/);
   await rejects(db.collection("notes", { dimension: 0, metric: "l2" }), "invalid_argument", /dimension/);
-  const i8 = { dimension: 2, metric: "l2", quantization: "scalar_i8" };
-  await rejects(db.collection("notes", i8), "unsupported", /scalar_i8/);
+  const i4 = { dimension: 2, metric: "l2", quantization: "i4" };
+  await rejects(db.collection("notes", i4), "invalid_argument", /`i4`.*`scalar_i8`/);
   await db.collection("notes", { dimension: 2, metric: "l2" });
+  const i8 = { dimension: 2, metric: "l2", quantization: "scalar_i8" };
+  await rejects(db.collection("notes", i8), "unsupported", /none.*scalar_i8/);
   await db.collection("notes", { dimension: 2, metric: "l2", efSearch: 77 });
   assert.equal((await (await db.collection("notes")).stats()).efSearch, 77);
   await rejects(db.collection("notes", { dimension: 3, metric: "l2" }), "already_exists", /2 dimensions.*3/);

@@ -34,7 +34,7 @@ export interface Surroundings {
 
 interface Waiter {
   handle: Handle;
-  through: bigint;
+  through: number;
   resolve(value: undefined): void;
   reject(reason: unknown): void;
 }
@@ -50,6 +50,8 @@ export class EngineHost {
   readonly #waiters = new Set<Waiter>();
   /** The conversation with a server, if there is one. */
   #replication: Replication | undefined;
+  /** When the one before has nothing under way any more. */
+  #ended = Promise.resolve();
   readonly backend: "indexeddb" | "memory";
   readonly epoch: number;
 
@@ -238,11 +240,11 @@ export class EngineHost {
       check: (thrown: unknown) => isTrap(thrown) && this.#fail(String(thrown)),
       notify: this.#surroundings.notify,
     };
-    return new Replication(home, plan);
+    return new Replication(home, plan, this.#ended);
   }
 
   #endSync(): void {
-    this.#replication?.end("stopped");
+    this.#ended = this.#replication?.end("stopped") ?? this.#ended;
     this.#replication = undefined;
   }
 

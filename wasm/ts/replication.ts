@@ -15,8 +15,8 @@ import type { Notice } from "./transport.js";
 import type { CollectionSummary, CollectionSyncStatus, SyncState, SyncStatus } from "./types.js";
 
 const PACKAGE = "/hyperspace.v1.";
-const LIST = "Collections/List";
-const SYNC = "Sync/";
+const LIST = `${PACKAGE}Collections/List`;
+const SYNC = `${PACKAGE}Sync/`;
 /** A question may take long to send; a stream tells every 20 seconds that it lives. */
 const ANSWER_MS = 120_000;
 const SILENCE_MS = 50_000;
@@ -24,6 +24,8 @@ const SILENCE_MS = 50_000;
 const TOKEN_MS = 30_000;
 /** A status is for people, and costs a look at every point: no more often than this. */
 const STATUS_MS = 100;
+/** Without collections there is no stream to hear of others: the server is asked. */
+const EMPTY_MS = 5_000;
 /** Writes that come so close together are offered together. */
 const GROUP_MS = 5;
 /** The wait before a new round: full jitter below a bound that doubles. */
@@ -66,18 +68,23 @@ interface Member {
 
 interface Step {
   kind: "ask" | "wait";
+  /** Of the service, or a path. */
   method: string;
-  body: Uint8Array;
+  body: Uint8Array | string;
 }
 
 export class Replication {
   readonly #home: Home;
   readonly #plan: SyncBody;
   readonly #members = new Map<number, Member>();
+  /** Deleted here: not to be made again because the server has them. */
+  readonly #dropped = new Set<string>();
+  /** The end of what is being said of those: if one comes back at once, nobody else speaks of it. */
+  #leaving = Promise.resolve();
   #state: SyncState = "paused";
   #error: ErrorShape | undefined;
   #round = new AbortController();
-  #running = Promise.resolve();
+  #running: Promise<void>;
   /** Ends the wait between two rounds. */
   #hurry = (): void => {};
   #token: string | undefined;
@@ -89,10 +96,12 @@ export class Replication {
   /** Called when anything may have changed. */
   #watchers: (() => void)[] = [];
 
-  constructor(home: Home, plan: SyncBody) {
+  /** Says nothing before `earlier` has ended: of two that speak of one collection, each would take what the other is told. */
+  constructor(home: Home, plan: SyncBody, earlier: Promise<void>) {
     this.#home = home;
     this.#plan = plan;
     this.#token = plan.token;
+    this.#running = earlier;
     if (!plan.paused) this.resume();
   }
 
@@ -133,10 +142,12 @@ export class Replication {
     }
   }
 
-  /** Ends the round, and what is under way with it. */
-  end(state: "paused" | "stopped" | "failed"): void {
+  /** Ends the round, and what is under way with it; resolves when nothing is. */
+  end(state: "paused" | "stopped" | "failed"): Promise<void> {
     this.#become(state);
     this.again();
+    this.#given(toShape(stopped()));
+    return this.#running;
   }
 
   /** Begins a new round at once. */
@@ -147,12 +158,18 @@ export class Replication {
 
   /** A collection is there, and perhaps was not before. */
   met(space: number, name: string): void {
+    this.#dropped.delete(name);
     if (!this.#members.has(space) && this.#wants(name)) this.again();
   }
 
   /** A collection is deleted here. */
   drop(name: string): void {
-    for (const member of this.#members.values()) if (member.name === name) this.#members.delete(member.space);
+    this.#dropped.add(name);
+    for (const { name: own, space, turn } of this.#members.values()) {
+      if (own !== name) continue;
+      this.#members.delete(space);
+      this.#leaving = this.#leaving.then(() => turn);
+    }
   }
 
   /** Points were written here, or pulled. Writes that come within a few milliseconds are offered together. */
@@ -225,7 +242,7 @@ export class Replication {
           this.#error = toShape(thrown);
           short = 0;
           rest = backOff(failures++);
-          if (this.#error.code === "unauthenticated") this.end("failed");
+          if (this.#error.code === "unauthenticated") void this.end("failed");
           else this.#become("offline");
         }
       }
@@ -249,19 +266,23 @@ export class Replication {
   /** Finds out which collections there are, makes those that only the server has, and brings each of them up to date. */
   async #gather(round: AbortController): Promise<void> {
     await this.#enrol();
-    const engine = this.#home.engine();
+    await this.#list(round);
+    this.#error = undefined;
+    if (this.#state !== "live") this.#become("syncing");
+    await Promise.all([...this.#members.values()].map((member) => this.#speak(member, round, true)));
+    round.signal.throwIfAborted();
+  }
+
+  /** Makes what only the server has. */
+  async #list({ signal }: AbortController): Promise<void> {
     try {
-      const listed = await this.#ask(LIST, new Uint8Array(), round.signal);
-      await engine.syncListed(listed, this.#plan.collections);
+      const listed = await this.#ask(LIST, new Uint8Array(), signal);
+      await this.#home.engine().syncListed(listed, this.#plan.collections, [...this.#dropped]);
     } catch (thrown) {
       // Whoever may sync and not read goes on with what is here.
       if (toShape(thrown).code !== "permission_denied") throw thrown;
     }
     await this.#enrol();
-    this.#error = undefined;
-    if (this.#state !== "live") this.#become("syncing");
-    await Promise.all([...this.#members.values()].map((member) => this.#speak(member, round, true)));
-    round.signal.throwIfAborted();
   }
 
   async #enrol(): Promise<void> {
@@ -271,7 +292,7 @@ export class Replication {
       if (!this.#wants(name)) continue;
       const { space } = (await engine.collection(name, undefined)) as { space: number };
       if (gone.delete(space)) continue;
-      const turn = Promise.resolve();
+      const turn = this.#leaving;
       this.#members.set(space, { name, space, turn, isWoken: false, failures: 0, isLate: false, error: undefined });
     }
     for (const space of gone) this.#members.delete(space);
@@ -281,12 +302,19 @@ export class Replication {
   /** Listens for what others write, until the stream ends. */
   async #listen({ signal }: AbortController): Promise<void> {
     const members = [...this.#members.values()].filter(({ error }) => error === undefined);
-    if (members.length === 0) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(AGAIN)));
+    if (members.length === 0) return this.#pause(EMPTY_MS);
     await this.#bearing(async (token) => {
       const body = this.#home.engine().syncFollow(Float64Array.from(members, ({ space }) => space));
       for await (const message of messages(this.#call(`${SYNC}Pull`, body, token, signal, SILENCE_MS))) {
         const member = this.#members.get(this.#home.engine().syncPage(message) ?? Number.NaN);
-        if (member !== undefined) await this.#speak(member, this.#round);
+        if (member !== undefined) {
+          await this.#speak(member, this.#round);
+          continue;
+        }
+        // Without a page, it lives, or has other collections than before. One that came needs a stream.
+        const before = this.#members.size;
+        await this.#list(this.#round);
+        if (this.#members.size > before) throw AGAIN;
       }
     });
   }
@@ -303,7 +331,7 @@ export class Replication {
           this.#tell();
           if (step.kind === "wait") break;
           method = step.method;
-          const answer = await this.#ask(SYNC + method, step.body, round.signal);
+          const answer = await this.#ask(method[0] === "/" ? method : SYNC + method, step.body, round.signal);
           await this.#home.engine().syncReceive(member.space, method, answer);
           this.#home.work();
         }
@@ -331,12 +359,18 @@ export class Replication {
     else setTimeout(() => void this.#speak(member, round), backOff(member.failures - EASY));
   }
 
-  #ask(method: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+  #ask(method: string, body: Uint8Array | string, signal: AbortSignal): Promise<Uint8Array> {
     return this.#bearing((token) => ask(this.#call(method, body, token, signal, ANSWER_MS)));
   }
 
-  #call(method: string, body: Uint8Array, token: string | undefined, signal: AbortSignal, patienceMs: number): Call {
-    return { url: this.#plan.url + PACKAGE + method, body, token, signal, patienceMs };
+  #call(
+    method: string,
+    body: Uint8Array | string,
+    token: string | undefined,
+    signal: AbortSignal,
+    patienceMs: number,
+  ): Call {
+    return { url: this.#plan.url + method, body, token, signal, patienceMs };
   }
 
   /** Does something with a token, once more with a new one when the server refuses it. */

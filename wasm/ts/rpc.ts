@@ -1,6 +1,7 @@
 /**
  * One rpc as gRPC-web: a message goes as the body of a POST, and messages come back as frames, the last of which, or the
  * answer's headers, hold the outcome. Knows no message's meaning. A call that is silent for too long is given up.
+ * A range of a file is asked for in the same way, and is the one message of its answer.
  */
 
 import { HyperspaceError } from "./errors.js";
@@ -13,7 +14,8 @@ const REFUSALS: Record<string, string> = { 7: "permission_denied", 16: "unauthen
 export interface Call {
   /** The server's address with the method's name. */
   url: string;
-  body: Uint8Array;
+  /** The message, or the range. */
+  body: Uint8Array | string;
   token: string | undefined;
   /** Gives it up; its reason is thrown. */
   signal: AbortSignal;
@@ -35,11 +37,14 @@ export async function* messages({ url, body, token, signal, patienceMs }: Call):
     return promise.catch(failed).finally(() => clearTimeout(timer));
   };
   try {
-    const headers = new Headers({ "content-type": "application/grpc-web+proto" });
+    const isRange = typeof body === "string";
+    const headers = new Headers(isRange ? { range: body } : { "content-type": "application/grpc-web+proto" });
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
-    const answer = await patiently(fetch(url, { method: "POST", headers, body: framed(body), signal: either }));
+    const call = isRange ? { cache: "no-store" as const } : { method: "POST", body: framed(body) };
+    const answer = await patiently(fetch(url, { ...call, headers, signal: either }));
     if (isOutcome(answer.headers)) return;
     if (!answer.ok || answer.body === null) throw unavailable(`${url} answered ${answer.status} instead of gRPC-web`);
+    if (isRange) return yield new Uint8Array(await patiently(answer.arrayBuffer()));
     const reader = answer.body.getReader();
     let held: Uint8Array<ArrayBuffer> = new Uint8Array();
     for (;;) {

@@ -8,6 +8,9 @@ export type PointId = number | bigint | string;
 /** Lower distances are nearer in every metric. */
 export type Metric = "l2" | "cosine" | "dot" | "poincare";
 
+/** How vectors are compressed for graphs. */
+export type Quantization = "none" | "scalar_i8";
+
 export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json };
 export type Metadata = { [key: string]: Json };
 
@@ -41,8 +44,11 @@ export interface CollectionOptions {
   efConstruction?: number;
   /** Candidates kept while searching; adapts to the dimension when absent. */
   efSearch?: number;
-  /** `scalar_i8` is not built yet: error `unsupported`. */
-  quantization?: "none" | "scalar_i8";
+  /**
+   * `scalar_i8` builds graphs over a byte a component and walks them on it; distances stay those of full vectors. Default
+   * `none`, and for a collection that exists what it has: another one is the error `unsupported`.
+   */
+  quantization?: Quantization;
 }
 
 export interface Row<M> {
@@ -121,12 +127,17 @@ export interface CollectionStats {
   name: string;
   dimension: number;
   metric: Metric;
+  quantization: Quantization;
   /** Live points. */
   points: number;
   /** Live points in sealed segments. */
   indexed: number;
   /** Live points in the memtable: searched exactly until they are sealed. */
   pending: number;
+  /** Live points whose graph is over codes: with `scalar_i8` the indexed ones, but for those of `poincare` far from the origin. */
+  coded: number;
+  /** Bytes that a walk over a graph reads for a vector: of codes where there are any, else of the vector itself. */
+  bytesPerVector: number;
   segments: SegmentStats[];
   bytesInMemory: number;
   tombstones: number;

@@ -19,4 +19,5 @@ pub mod kernel;
 pub mod map;
 pub mod metadata;
 pub mod metric;
+pub mod quant;
 pub mod sort;

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::hnsw::{HnswParams, default_ef_search};
 use crate::log::{Layout, MAX_RECORD_BYTES, longest_record};
 use crate::metric::Metric;
-use crate::segment::Manifest;
+use crate::quant::Quantization;
+use crate::segment::{Manifest, Segment};
 use crate::types::CollectionName;
 
 /// The largest dimension of a collection.
@@ -33,6 +34,8 @@ pub struct CollectionConfig {
     pub dimension: usize,
     /// How distance is measured.
     pub metric: Metric,
+    /// How rows are compressed for the graphs.
+    pub quantization: Quantization,
     /// Links a node above level 0; `None` takes the default of the metric and dimension.
     pub m: Option<u32>,
     /// Candidates kept while a graph is built; `None` takes the default of the metric and dimension.
@@ -59,9 +62,27 @@ impl CollectionConfig {
     /// `InvalidArgument` when the name or the dimension is out of range.
     pub fn new(name: &str, dimension: usize, metric: Metric) -> Result<Self> {
         let name = CollectionName::new(name)?;
-        let config = Self { name, dimension, metric, m: None, ef_construction: None, ef_search: None, seed: 0 };
+        let quantization = Quantization::None;
+        let config =
+            Self { name, dimension, metric, quantization, m: None, ef_construction: None, ef_search: None, seed: 0 };
         config.check()?;
         Ok(config)
+    }
+
+    /// Checks that a segment can be one of this collection's.
+    pub(super) fn check_segment(&self, segment: &Segment) -> Result<()> {
+        if (segment.dimension(), segment.metric()) == (self.dimension, self.metric) {
+            return Ok(());
+        }
+        Err(Error::corrupted(format!(
+            "segment {} is {} of {} dimensions, collection `{}` is {} of {}",
+            segment.id(),
+            segment.metric().as_str(),
+            segment.dimension(),
+            self.name,
+            self.metric.as_str(),
+            self.dimension
+        )))
     }
 
     /// Checks every number against its limit.
@@ -117,6 +138,7 @@ impl CollectionConfig {
             name: self.name.as_str().as_bytes().to_vec(),
             dimension: self.dimension as u32,
             metric: self.metric.code(),
+            quantization: self.quantization.code(),
             m: self.m.unwrap_or(0),
             ef_construction: self.ef_construction.unwrap_or(0),
             ef_search: self.ef_search.unwrap_or(0),
@@ -133,6 +155,7 @@ impl CollectionConfig {
             name: CollectionName::new(&name).map_err(corrupted)?,
             dimension: manifest.dimension as usize,
             metric: Metric::from_code(manifest.metric)?,
+            quantization: Quantization::from_code(manifest.quantization)?,
             m: set(manifest.m),
             ef_construction: set(manifest.ef_construction),
             ef_search: set(manifest.ef_search),

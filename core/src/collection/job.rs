@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::error::{Error, Result};
-use crate::hnsw::{Graph, GraphBuilder, HnswParams};
-use crate::segment::{Block, Checks, Draft, Origin, Segment, Tombstone};
+use crate::hnsw::{Alone, Crew, Graph, GraphBuilder, HnswParams};
+use crate::quant::Quantization;
+use crate::segment::{Block, Checks, Draft, LiveBitmap, Origin, Segment, Tombstone};
 use crate::sort::sort_by_key;
 use crate::sync::{Digest, Forgotten, SpaceKey, State};
 use crate::types::{Lsn, Offset};
@@ -56,6 +57,7 @@ pub(super) struct JobInput {
 pub struct Job {
     id: JobId,
     params: HnswParams,
+    quantization: Quantization,
     input: JobInput,
     draft: Draft,
     /// For the digest of what is sealed.
@@ -90,6 +92,8 @@ pub struct SealedJob {
     pub(super) segment: Option<Arc<Segment>>,
     /// Of all points of the segment, where there was a key for it.
     pub(super) digest: Option<Digest>,
+    /// Of a segment that a leader made: which of its points were live there.
+    pub(super) arrived: Option<LiveBitmap>,
     insertions: u64,
 }
 
@@ -104,6 +108,7 @@ impl Job {
         Self {
             id,
             params: config.hnsw_params(),
+            quantization: config.quantization,
             input,
             draft,
             key,
@@ -123,11 +128,19 @@ impl Job {
         self.input.blocks.iter().map(|(_, block)| block.live().count()).sum()
     }
 
-    /// Does up to `budget` graph insertions.
+    /// Does up to `budget` graph insertions, on the calling thread.
     ///
     /// # Errors
     /// `LimitExceeded` when the segment would outgrow its format.
     pub fn step(&mut self, budget: u32) -> Result<JobProgress> {
+        self.step_with(&Alone, budget)
+    }
+
+    /// Does `budget` graph insertions, and up to a batch more, with as many hands as the host lends.
+    ///
+    /// # Errors
+    /// As [`Job::step`].
+    pub fn step_with<C: Crew>(&mut self, crew: &C, budget: u32) -> Result<JobProgress> {
         let remaining = match &mut self.stage {
             Stage::Gather => {
                 let builder = self.gather()?;
@@ -136,12 +149,15 @@ impl Job {
                 self.stage = Stage::Build(Box::new(builder));
                 remaining
             }
-            Stage::Build(builder) => builder.step(&self.draft.space(), budget),
+            Stage::Build(builder) => match self.draft.codes() {
+                Some(codes) => builder.step(crew, &codes, budget),
+                None => builder.step(crew, &self.draft.space(), budget),
+            },
         };
         Ok(JobProgress { remaining, total: self.total })
     }
 
-    /// Does what is left and lays the segment out.
+    /// Does what is left, on the calling thread, and lays the segment out.
     ///
     /// # Errors
     /// As [`Job::step`].
@@ -149,7 +165,10 @@ impl Job {
         while self.step(u32::MAX)?.remaining > 0 {}
         let Stage::Build(builder) = self.stage else { unreachable!("a step leaves the gathering stage") };
         let insertions = builder.insertions();
-        let graph = builder.finish(&self.draft.space());
+        let graph = match self.draft.codes() {
+            Some(codes) => builder.finish(&Alone, &codes),
+            None => builder.finish(&Alone, &self.draft.space()),
+        };
         let segment = if self.draft.is_void() {
             None
         } else {
@@ -158,7 +177,7 @@ impl Job {
         };
         let digest = self.key.zip(segment.as_ref()).map(|(key, segment)| segment.digest(&key));
         let origins = self.draft.origins().to_vec();
-        Ok(SealedJob { id: self.id, origins, input: self.input, segment, digest, insertions })
+        Ok(SealedJob { id: self.id, origins, input: self.input, segment, digest, arrived: None, insertions })
     }
 
     fn gather(&mut self) -> Result<GraphBuilder> {
@@ -172,7 +191,11 @@ impl Job {
         }
         let kept = self.input.tombstones.iter().filter(|t| !self.forgotten.has(t.stamp, t.seq));
         kept.for_each(|t| self.draft.bury(t.clone()));
-        match self.input.segments.first().filter(|base| extends(base, &self.params)) {
+        let base = self.input.segments.first().filter(|base| extends(base, &self.params));
+        // The nodes of a graph that is extended keep their numbers.
+        self.draft.arrange(base.map_or(0, |base| base.live.live()));
+        self.draft.encode(self.quantization);
+        match base {
             None => GraphBuilder::new(self.params, self.draft.len()),
             Some(base) => {
                 let keep = |offset| base.live.is_live(Offset(offset));
@@ -190,6 +213,12 @@ fn extends(base: &LiveSegment, params: &HnswParams) -> bool {
 }
 
 impl SealedJob {
+    /// A segment that a leader made, and the digest of the points that are live in it.
+    pub(super) fn arrived(id: JobId, segment: Arc<Segment>, live: LiveBitmap, digest: Digest) -> Self {
+        let (segment, arrived, digest) = (Some(segment), Some(live), Some(digest));
+        Self { id, input: JobInput::default(), origins: Vec::new(), segment, digest, arrived, insertions: 0 }
+    }
+
     /// The name of the job.
     pub const fn id(&self) -> JobId {
         self.id

@@ -7,10 +7,12 @@
 
 mod config;
 mod job;
+mod recall;
 mod replicate;
 mod schedule;
 mod scroll;
 mod search;
+mod ship;
 mod snapshot;
 mod top_k;
 mod write;
@@ -28,9 +30,11 @@ use crate::types::{IdKey, Lsn, SegmentId};
 
 pub use config::{CollectionConfig, MAX_BATCH, MAX_DIMENSION, MAX_EF, MAX_M, MAX_TOP_K, Tuning};
 pub use job::{Job, JobId, JobProgress, SealedJob};
+pub use recall::{MAX_RECALL_TOP_K, RECALL_QUERIES, Recall, RecallTest};
 pub use schedule::{Flip, SealPolicy, Urgency};
 pub use scroll::ScrollPage;
 pub use search::{Hit, Plan, Scratch, SearchOutcome, SearchRequest};
+pub use ship::Shipment;
 pub(crate) use snapshot::Walk;
 pub use snapshot::{LiveSegment, Point, Snapshot};
 pub use write::{Applied, Prepared, UpsertBatch, Vectors};
@@ -76,8 +80,8 @@ impl Collection {
     ///
     /// # Errors
     /// As [`Collection::create`].
-    pub fn create_leading(config: CollectionConfig, key: SpaceKey) -> Result<Self> {
-        Self::create_with(config, State::Leader(Leader::new(key)))
+    pub fn create_leading(config: CollectionConfig, key: SpaceKey, epoch: u32) -> Result<Self> {
+        Self::create_with(config, State::Leader(Leader::new(key, epoch)))
     }
 
     /// Makes an empty collection that follows the one that a leader knows under a number; `writer` writes here.
@@ -108,17 +112,7 @@ impl Collection {
                 .iter()
                 .find(|s| s.id().0 == named.id)
                 .ok_or_else(|| Error::corrupted(format!("segment {} is missing", SegmentId(named.id))))?;
-            if segment.dimension() != config.dimension || segment.metric() != config.metric {
-                return Err(Error::corrupted(format!(
-                    "segment {} is {} of {} dimensions, collection `{}` is {} of {}",
-                    segment.id(),
-                    segment.metric().as_str(),
-                    segment.dimension(),
-                    config.name,
-                    config.metric.as_str(),
-                    config.dimension
-                )));
-            }
+            config.check_segment(segment)?;
             if (named.points, named.bytes) != (segment.len(), segment.byte_len() as u64) {
                 return Err(Error::corrupted(format!(
                     "segment {} has {} points in {} bytes, the manifest says {} in {}",

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::error::{Error, Result, Shown};
 use crate::log::{BodyParts, Rec, body, encode_change};
-use crate::metadata::Metadata;
+use crate::metadata::MetadataRef;
 use crate::metric::validate_stored;
 use crate::segment::{Block, Row, Segment, Tombstone};
 use crate::sort::sort_by_key;
@@ -73,24 +73,22 @@ impl Collection {
         let Change { rows, note } = Change::decode(bytes)?;
         let dimension = self.config.dimension;
         // Everything that can fail comes before the first change, so a bad record changes nothing.
-        let mut metadata = Vec::with_capacity(rows.len());
         for row in &rows {
-            metadata.push(match row {
-                RowChange::Put(Rec { body: Some(body), .. }) => {
-                    Metadata::from_bytes(BodyParts::of(body, dimension)?.metadata)?
-                }
-                _ => Metadata::default(),
-            });
+            if let RowChange::Put(Rec { body: Some(body), .. }) = row {
+                MetadataRef::checked(BodyParts::of(body, dimension)?.metadata)?;
+            }
         }
         self.sync.check(&note)?;
-        for (row, metadata) in rows.into_iter().zip(metadata) {
+        for row in rows {
             match row {
                 RowChange::Put(Rec { id, stamp, seq, body }) => {
                     self.newest_hlc = self.newest_hlc.max(stamp.hlc);
                     match &body {
                         Some(body) => {
                             let parts = BodyParts::of(body, dimension)?;
-                            self.put(Row { id, stamp, seq, metadata }, parts.components(), parts.term, applied);
+                            let metadata = MetadataRef::trusted(parts.metadata);
+                            let row = Row { key: id.key(), id: &id, stamp, seq, metadata };
+                            self.put(&row, parts.components(), parts.term, applied);
                         }
                         None => self.bury(id, stamp, seq, applied),
                     }
@@ -114,7 +112,7 @@ impl Collection {
 
     fn newest_number(&self) -> u64 {
         let sealed = self.segments.iter().map(|sealed| sealed.segment.newest_seq());
-        let rows = self.memtable.blocks().iter().flat_map(|block| block.live().map(|at| block.row(at).seq));
+        let rows = self.memtable.blocks().iter().flat_map(|block| block.live().map(|at| block.seq(at)));
         sealed.chain(rows).chain(self.memtable.tombstones().map(|tombstone| tombstone.seq)).max().unwrap_or(0)
     }
 
@@ -242,7 +240,7 @@ impl Collection {
         for (number, block) in self.memtable.blocks().iter().enumerate() {
             for at in block.live() {
                 let place = Place::Memtable { block: number as u32, at: at as u32 };
-                least.note(block.row(at).seq, || Source::Live(place));
+                least.note(block.seq(at), || Source::Live(place));
             }
         }
         for tombstone in self.memtable.tombstones() {
@@ -319,7 +317,7 @@ impl CollectionConfig {
                 Shown(term.into())
             ))));
         }
-        Metadata::from_bytes(parts.metadata).map_err(named).map(drop)
+        MetadataRef::checked(parts.metadata).map_err(named).map(drop)
     }
 }
 
@@ -352,8 +350,8 @@ fn known_at(segment: &Segment, offset: Offset) -> Known {
     Known { id: segment.point_id(offset), stamp: segment.stamp(offset), seq: segment.seq(offset) }
 }
 
-fn known_row(row: &Row) -> Known {
-    Known { id: row.id.clone(), stamp: row.stamp, seq: row.seq }
+fn known_row(block: &Block, at: usize) -> Known {
+    Known { id: block.point_id(at), stamp: block.stamp(at), seq: block.seq(at) }
 }
 
 fn known_of(tombstone: Tombstone) -> Known {
@@ -388,8 +386,7 @@ impl Rows for Collection {
 
     fn known(&self, key: &IdKey) -> Option<Known> {
         if let Some((block, at)) = self.memtable.find(key) {
-            let row = self.memtable.blocks()[block].row(at);
-            return Some(known_row(row));
+            return Some(known_row(&self.memtable.blocks()[block], at));
         }
         self.memtable.tombstone(key).cloned().map(known_of).or_else(|| self.known_sealed(key))
     }
@@ -403,8 +400,8 @@ impl Rows for Collection {
             all.extend(dead.map(known_of));
         }
         for block in self.memtable.blocks() {
-            let rows = block.live().map(|at| block.row(at)).filter(|row| fits(row.stamp));
-            all.extend(rows.map(|row| known_row(row)));
+            let rows = block.live().filter(|&at| fits(block.stamp(at)));
+            all.extend(rows.map(|at| known_row(block, at)));
         }
         all.extend(self.memtable.tombstones().filter(|t| fits(t.stamp)).cloned().map(known_of));
         all

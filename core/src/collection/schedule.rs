@@ -68,9 +68,9 @@ pub struct Flip {
 /// A job that is being worked at.
 #[derive(Debug)]
 pub(super) struct JobOut {
-    id: JobId,
-    /// The segments that it merges and no other job may take; a seal takes none.
-    segments: Vec<SegmentId>,
+    pub(super) id: JobId,
+    /// The segments that it merges and no other job may take, or the one that arrives; a seal takes none.
+    pub(super) segments: Vec<SegmentId>,
 }
 
 impl Collection {
@@ -122,6 +122,11 @@ impl Collection {
         !self.jobs_out.is_empty()
     }
 
+    /// Whether a merge that is being worked at reads this segment.
+    pub fn is_merging(&self, segment: SegmentId) -> bool {
+        self.jobs_out.iter().any(|out| out.segments.contains(&segment))
+    }
+
     /// Gives a job back that will not be installed; its input stays where it is.
     pub fn abandon_job(&mut self, id: JobId) {
         self.jobs_out.retain(|out| out.id != id);
@@ -146,11 +151,14 @@ impl Collection {
     pub fn install(&mut self, job: SealedJob) {
         let out = self.jobs_out.iter().position(|out| out.id == job.id());
         self.jobs_out.swap_remove(out.expect("a job is installed once, and not when it was given up"));
+        let before = self.sealed_digest();
         self.segments = self.segments_after(&job);
         self.sealed_sync = self.sync_after(&job);
         self.sealed_through = job.input.sealed_through.max(self.sealed_through);
         self.graph_insertions += job.insertions();
-        if job.input.segments.is_empty() {
+        if job.arrived.is_some() {
+            self.note_arrival(before);
+        } else if job.input.segments.is_empty() {
             self.memtable.drop_sealed(job.input.frozen_row, &job.input.tombstones);
             for tombstone in &job.input.tombstones {
                 // It was forgotten meanwhile, with what had taken its place.
@@ -206,6 +214,9 @@ impl Collection {
 
     /// The segments once a job is installed, with the deaths that happened since it began.
     fn segments_after(&self, job: &SealedJob) -> Vec<LiveSegment> {
+        if let (Some(segment), Some(live), Some(digest)) = (&job.segment, &job.arrived, job.digest) {
+            return self.with_arrival(LiveSegment { segment: Arc::clone(segment), live: live.clone(), digest });
+        }
         let merged = |s: &LiveSegment| job.input.segments.iter().any(|m| m.segment.id() == s.segment.id());
         let place = self.segments.iter().position(merged).unwrap_or(self.segments.len());
         let mut after: Vec<LiveSegment> = self.segments.iter().filter(|s| !merged(s)).cloned().collect();

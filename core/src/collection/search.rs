@@ -155,16 +155,15 @@ impl Snapshot {
             pass.search_segment(number);
         }
         let Pass { candidates, distances, .. } = pass;
-        let mut hits: Vec<Hit> = candidates
-            .into_iter()
-            .map(|place| {
-                let (space, row) = self.vector_at(place);
-                Hit { id: self.id_at(place), distance: query.distance_at(&space, row), place }
-            })
-            .collect();
-        sort_by(&mut hits, |a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
-        hits.truncate(request.top_k);
-        Ok(SearchOutcome { hits, distances })
+        let distance = |place: Place| {
+            let (space, row) = self.vector_at(place);
+            query.distance_at(&space, row)
+        };
+        let mut found: Vec<(f64, Place)> = candidates.into_iter().map(|place| (distance(place), place)).collect();
+        sort_by(&mut found, |a, b| a.0.total_cmp(&b.0).then_with(|| self.id_at(a.1).cmp(&self.id_at(b.1))));
+        found.truncate(request.top_k);
+        let hit = |(distance, place)| Hit { id: self.id_at(place), distance, place };
+        Ok(SearchOutcome { hits: found.into_iter().map(hit).collect(), distances })
     }
 
     /// The metadata of a hit of this snapshot.
@@ -201,7 +200,7 @@ impl Pass<'_> {
             let place = |at: u32| Place::Memtable { block: number as u32, at };
             let accepts = |at: u32| {
                 let at = at as usize;
-                block.is_live(at) && self.request.accepts(|| block.row(at).metadata.view())
+                block.is_live(at) && self.request.accepts(|| block.metadata(at))
             };
             let space = snapshot.block_space(block);
             self.distances += scan(snapshot, &self.request.query, &space, accepts, place, self.scratch, &mut top);
@@ -243,7 +242,8 @@ impl Pass<'_> {
     /// Walks the graph; says whether that settled the segment.
     fn walk_graph(&mut self, number: usize, sealed: &LiveSegment) -> bool {
         let (request, segment) = (self.request, &sealed.segment);
-        let ef = request.ef.unwrap_or_else(|| self.snapshot.config.ef_for(segment.len() as usize)).max(self.kept());
+        let usual = || self.snapshot.config.ef_for(segment.len() as usize).max(self.kept());
+        let ef = request.ef.map_or_else(usual, |ef| ef.max(request.top_k));
         let documents = segment.documents();
         let accept = |offset: u32| {
             let offset = Offset(offset);
@@ -251,8 +251,11 @@ impl Pass<'_> {
         };
         let everything = sealed.live.dead() == 0 && request.filter.is_none();
         let accept: Option<&dyn Fn(u32) -> bool> = if everything { None } else { Some(&accept) };
-        let (graph, space) = (segment.graph(), segment.space());
-        let found = hnsw::search(&graph, &space, &request.query, ef, accept, &mut self.scratch.graph);
+        let (graph, query, scratch) = (segment.graph(), &request.query, &mut self.scratch.graph);
+        let found = match segment.codes() {
+            Some(codes) => hnsw::search(&graph, &codes, query, ef, accept, scratch),
+            None => hnsw::search(&graph, &segment.space(), query, ef, accept, scratch),
+        };
         self.distances += found.distances;
         let enough = found.candidates.len() >= request.top_k.min(sealed.live.live() as usize);
         if enough {

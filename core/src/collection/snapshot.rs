@@ -118,6 +118,19 @@ impl Snapshot {
         self.segments.iter().map(|s| s.live.dead() as usize).sum()
     }
 
+    /// How many live points are in sealed segments whose graph is over codes.
+    pub fn coded(&self) -> usize {
+        self.segments.iter().filter(|s| s.segment.codes().is_some()).map(|s| s.live.live() as usize).sum()
+    }
+
+    /// How many bytes of vectors, or of codes in their place, walks over graphs read from for a point: the mean over sealed
+    /// segments, dead points included; 0 without any.
+    pub fn bytes_per_vector(&self) -> f64 {
+        let walked: usize = self.segments.iter().map(|s| s.segment.walked_bytes()).sum();
+        let points: usize = self.segments.iter().map(|s| s.segment.len() as usize).sum();
+        walked as f64 / points.max(1) as f64
+    }
+
     /// How many live points wait in the memtable.
     pub fn pending(&self) -> usize {
         self.blocks.iter().map(|block| block.live().count()).sum()
@@ -193,7 +206,7 @@ impl Snapshot {
         })
     }
 
-    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let sealed = self.segments.iter().enumerate().flat_map(|(number, sealed)| {
             sealed.live.iter().map(move |offset| Place::Sealed { segment: number as u32, offset })
         });
@@ -217,14 +230,14 @@ impl Snapshot {
     pub(super) fn id_at(&self, place: Place) -> PointId {
         match place {
             Place::Sealed { segment, offset } => self.segments[segment as usize].segment.point_id(offset),
-            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).id.clone(),
+            Place::Memtable { block, at } => self.blocks[block as usize].point_id(at as usize),
         }
     }
 
     pub(super) fn metadata_at(&self, place: Place) -> MetadataRef<'_> {
         match place {
             Place::Sealed { segment, offset } => self.segments[segment as usize].segment.metadata(offset),
-            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).metadata.view(),
+            Place::Memtable { block, at } => self.blocks[block as usize].metadata(at as usize),
         }
     }
 
@@ -247,15 +260,15 @@ impl Snapshot {
 
     /// A live point of a block as digests see it.
     pub(super) fn fresh_item_at(&self, space: &SpaceKey, block: &Block, at: usize) -> Item {
-        let (vectors, row) = (self.block_space(block), block.row(at));
+        let vectors = self.block_space(block);
         let (components, term) = (vectors.row(at as u32), vectors.term(at as u32));
-        Item::of_parts(space, block.key(at), row.stamp, term, components, row.metadata.as_bytes())
+        Item::of_parts(space, block.key(at), block.stamp(at), term, components, block.metadata(at).as_bytes())
     }
 
     pub(super) fn stamp_at(&self, place: Place) -> Stamp {
         match place {
             Place::Sealed { segment, offset } => self.segments[segment as usize].segment.stamp(offset),
-            Place::Memtable { block, at } => self.blocks[block as usize].row(at as usize).stamp,
+            Place::Memtable { block, at } => self.blocks[block as usize].stamp(at as usize),
         }
     }
 }

@@ -6,7 +6,7 @@ use hashbrown::HashSet;
 
 use crate::error::{Error, Result};
 use crate::log::{Entry, NewEntry, Record, RecordBody, RequestId, Stamper, WriteBatch, encode_writes};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, MetadataRef};
 use crate::metric::{validate_f32, validate_f64, validate_stored};
 use crate::segment::{Row, Tombstone};
 use crate::sync::{Item, State, no_replica};
@@ -241,6 +241,18 @@ impl Collection {
         self.replay([prepared.record()])
     }
 
+    /// Makes writes visible that the host made durable together, in the order in which they were prepared: readers see
+    /// them all at once. Answers for each what [`Collection::publish`] would.
+    pub fn publish_group<'a>(&mut self, group: impl IntoIterator<Item = &'a Prepared>) -> Vec<Result<Applied>> {
+        let publish = |prepared: &Prepared| {
+            let mut applied = Applied::default();
+            self.replay_one(prepared.record(), &mut applied).map(|()| applied)
+        };
+        let published = group.into_iter().map(publish).collect();
+        self.refresh();
+        published
+    }
+
     /// Applies records of the log in order, and then shows them to new readers. Records that the segments contain are
     /// passed over.
     ///
@@ -309,18 +321,17 @@ impl Collection {
 
     fn apply(&mut self, writes: &WriteBatch<'_>, applied: &mut Applied) -> Result<()> {
         // Everything that can fail comes before the first change, so a bad record changes nothing.
-        let metadata: Vec<Metadata> = writes
-            .entries()
-            .map(|(.., entry)| match entry {
-                Entry::Put { metadata, .. } => Metadata::from_bytes(metadata),
-                Entry::Delete { .. } => Ok(Metadata::default()),
-            })
-            .collect::<Result<_>>()?;
-        for ((stamp, seq, entry), metadata) in writes.entries().zip(metadata) {
+        for (.., entry) in writes.entries() {
+            if let Entry::Put { metadata, .. } = entry {
+                MetadataRef::checked(metadata)?;
+            }
+        }
+        for (stamp, seq, entry) in writes.entries() {
             match entry {
-                Entry::Put { id, term, vector, .. } => {
+                Entry::Put { id, term, vector, metadata } => {
                     let components = vector.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-                    self.put(Row { id, stamp, seq, metadata }, components, term, applied);
+                    let metadata = MetadataRef::trusted(metadata);
+                    self.put(&Row { key: id.key(), id: &id, stamp, seq, metadata }, components, term, applied);
                 }
                 Entry::Delete { id } => self.bury(id, stamp, seq, applied),
             }
@@ -329,15 +340,15 @@ impl Collection {
     }
 
     /// Puts a point in the place of what is there of its id, unless that is newer.
-    pub(super) fn put(&mut self, row: Row, vector: impl Iterator<Item = f32>, term: f32, applied: &mut Applied) {
-        let (key, stamp, seq) = (row.id.key(), row.stamp, row.seq);
+    pub(super) fn put(&mut self, row: &Row<'_>, vector: impl Iterator<Item = f32>, term: f32, applied: &mut Applied) {
+        let Row { key, stamp, seq, .. } = *row;
         if self.stamp_of(&key).is_some_and(|newest| newest >= stamp) {
             applied.superseded += 1;
             return;
         }
         self.kill(&key);
         let term = self.config.metric.has_terms().then_some(term);
-        self.memtable.put(key, row, vector, term);
+        self.memtable.put(row, vector, term);
         if let Some(item) = self.fresh_item(&key) {
             self.digest.add(&item);
         }
@@ -360,14 +371,17 @@ impl Collection {
 
     /// The newest stamp under which the collection knows an id, dead or alive.
     pub(super) fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
-        self.memtable.stamp_of(key).or_else(|| {
-            let sealed = self.segments.iter().filter_map(|s| {
-                let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
-                let dead = s.segment.tombstone_of(key).map(|tombstone| tombstone.stamp);
-                live.max(dead.filter(|&stamp| self.sync.counts(stamp)))
-            });
-            sealed.max()
-        })
+        self.memtable.stamp_of(key).or_else(|| self.sealed_stamp_of(key))
+    }
+
+    /// The same of what the segments know.
+    pub(super) fn sealed_stamp_of(&self, key: &IdKey) -> Option<Stamp> {
+        let sealed = self.segments.iter().filter_map(|s| {
+            let live = s.segment.find(key).filter(|&offset| s.live.is_live(offset)).map(|o| s.segment.stamp(o));
+            let dead = s.segment.tombstone_of(key).map(|tombstone| tombstone.stamp);
+            live.max(dead.filter(|&stamp| self.sync.counts(stamp)))
+        });
+        sealed.max()
     }
 
     /// Kills the live point of an id; says whether there was one.
@@ -422,4 +436,59 @@ fn check_most(count: usize) -> Result<()> {
         return Err(Error::limit_exceeded(format!("a batch has at most {MAX_BATCH} points, not {count}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::{CollectionConfig, Point};
+    use crate::metric::Metric;
+    use crate::sync::SpaceKey;
+
+    /// A collection, and four writes of it that are prepared.
+    fn prepared() -> (Collection, Vec<Prepared>) {
+        let config = CollectionConfig::new("group", 2, Metric::L2).unwrap();
+        let mut collection = Collection::create_leading(config, SpaceKey([7; 32]), 1).unwrap();
+        let mut stamper = Stamper::new(1, 0, 0);
+        stamper.reserve(100);
+        let ids: Vec<PointId> = (0..6).map(PointId::Int).collect();
+        let vectors: Vec<f32> = (0..12).map(|x| x as f32).collect();
+        let mut upsert = |from: usize, to: usize, stamper: &mut Stamper| {
+            let vectors = Vectors::F32(&vectors[..2 * (to - from)]);
+            let batch = UpsertBatch { ids: &ids[from..to], vectors, metadata: &[] };
+            collection.prepare_upsert(&batch, stamper, 1, None).unwrap()
+        };
+        let mut group = alloc::vec![upsert(0, 4, &mut stamper), upsert(2, 6, &mut stamper)];
+        group.push(collection.prepare_delete(&ids[1..3], &mut stamper, 1, None).unwrap().unwrap());
+        group.push(collection.prepare_delete(&ids[..2], &mut stamper, 1, None).unwrap().unwrap());
+        (collection, group)
+    }
+
+    fn points(collection: &Collection) -> Vec<Point> {
+        collection.snapshot().points().collect()
+    }
+
+    #[test]
+    fn a_group_does_what_its_writes_do_one_after_the_other() {
+        let (mut together, group) = prepared();
+        let before = together.snapshot();
+        let at_once = together.publish_group(&group);
+        let (mut apart, group) = prepared();
+        let one_by_one: Vec<_> = group.iter().map(|write| apart.publish(write)).collect();
+        assert_eq!(at_once, one_by_one);
+        let [_, _, deleted, last] = at_once.as_slice() else { panic!("four answers") };
+        assert_eq!((deleted.as_ref().unwrap().deleted, last.as_ref().unwrap().deleted), (2, 1));
+        assert_eq!((points(&together).len(), points(&together)), (3, points(&apart)));
+        assert_eq!((together.digest(), together.recount()), (apart.digest(), apart.digest()));
+        assert_eq!(together.snapshot().through(), group[3].lsn());
+        assert!(before.is_empty(), "who reads goes on with what was there");
+    }
+
+    #[test]
+    fn what_follows_a_gap_in_a_group_is_not_published() {
+        let (mut collection, group) = prepared();
+        let published = collection.publish_group([&group[0], &group[2], &group[3]]);
+        assert!(published[0].is_ok() && published[1].is_err() && published[2].is_err(), "{published:?}");
+        assert_eq!((points(&collection).len(), collection.newest_lsn()), (4, group[0].lsn()));
+    }
 }

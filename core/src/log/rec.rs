@@ -89,9 +89,10 @@ impl Rec {
 }
 
 pub(crate) fn put_id(out: &mut Vec<u8>, id: &PointId) {
-    let id = id.to_canonical();
-    out.put_u8(id.len() as u8);
-    out.extend_from_slice(&id);
+    let at = out.len();
+    out.put_u8(0);
+    id.put_canonical(out);
+    out[at] = (out.len() - at - 1) as u8;
 }
 
 pub(crate) fn take_id(reader: &mut Reader<'_>) -> Result<PointId> {

@@ -12,10 +12,12 @@ use crate::bytes::{AlignedBytes, Writer};
 use crate::error::{Error, Result};
 use crate::hnsw::{Graph, HnswParams};
 use crate::metric::{Metric, VectorSpace};
+use crate::quant::{CodeSpace, Codes, Quantization};
 use crate::sort::sort_by_key;
 use crate::types::{IdKey, Offset, SegmentId, Stamp};
 
 use super::memtable::Block;
+use super::order::along_the_curve;
 use super::sealed::{Segment, TOMBSTONE};
 use super::table::{self, Kind, Table};
 use super::{LiveBitmap, Tombstone};
@@ -50,6 +52,7 @@ pub struct Draft {
     metadata: Vec<u8>,
     origins: Vec<Origin>,
     tombstones: HashMap<IdKey, Tombstone>,
+    codes: Option<Codes>,
 }
 
 impl Draft {
@@ -69,6 +72,7 @@ impl Draft {
             metadata: Vec::new(),
             origins: Vec::with_capacity(rows),
             tombstones: HashMap::new(),
+            codes: None,
         }
     }
 
@@ -92,6 +96,16 @@ impl Draft {
         VectorSpace { metric: self.metric, dimension: self.dimension, rows: &self.vectors, terms: &self.terms }
     }
 
+    /// Encodes all rows, where that is asked for and codes can carry them.
+    pub fn encode(&mut self, quantization: Quantization) {
+        self.codes = if quantization == Quantization::None { None } else { Codes::of(&self.space()) };
+    }
+
+    /// The codes of all rows, once they are encoded.
+    pub fn codes(&self) -> Option<CodeSpace<'_>> {
+        self.codes.as_ref().map(Codes::space)
+    }
+
     /// Where each row came from.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
@@ -105,15 +119,14 @@ impl Draft {
     /// Adds the live rows of a memtable block whose first row has this number.
     pub fn add_block(&mut self, block: &Block, first: u64) -> Result<()> {
         for at in block.live() {
-            let row = block.row(at);
             self.vectors.extend_from_slice(&block.vectors()[at * self.dimension..][..self.dimension]);
             self.terms.extend(block.terms().get(at));
             self.add(
                 block.key(at),
-                &row.id.to_canonical(),
-                row.stamp,
-                row.seq,
-                row.metadata.as_bytes(),
+                block.id_bytes(at),
+                block.stamp(at),
+                block.seq(at),
+                block.metadata(at).as_bytes(),
                 Origin::Memtable(first + at as u64),
             )?;
         }
@@ -155,6 +168,19 @@ impl Draft {
         Ok(())
     }
 
+    /// Puts the rows from `first` on in an order in which near ones lie near each other, where that gains anything.
+    pub fn arrange(&mut self, first: u32) {
+        let Some(order) = along_the_curve(&self.space(), first) else { return };
+        permute(&mut self.vectors, self.dimension, &order);
+        permute(&mut self.terms, 1, &order);
+        permute(&mut self.keys, 1, &order);
+        permute(&mut self.stamps, 1, &order);
+        permute(&mut self.seqs, 1, &order);
+        permute(&mut self.origins, 1, &order);
+        permute_texts(&mut self.ids, &mut self.id_ends, &order);
+        permute_texts(&mut self.metadata, &mut self.metadata_ends, &order);
+    }
+
     /// Carries a tombstone on; of two for the same id the newer stays.
     pub fn bury(&mut self, tombstone: Tombstone) {
         let newest = self.tombstones.entry(tombstone.key).or_insert_with(|| tombstone.clone());
@@ -183,6 +209,7 @@ impl Draft {
         let mut graves: Vec<&Tombstone> = self.tombstones.values().filter(superseded).collect();
         sort_by_key(&mut graves, |t| t.key);
         let (tombstones, tombstone_ids) = encode_tombstones(&graves)?;
+        let (codes, factors) = self.codes().map_or((&[][..], &[][..]), |codes| (codes.codes(), codes.factors()));
         let stamps = self.stamps.iter().chain(graves.iter().map(|t| &t.stamp));
         let table = Table {
             metric: self.metric.code(),
@@ -217,10 +244,33 @@ impl Draft {
                 (Kind::Upper, bytemuck::cast_slice(&graph.upper)),
                 (Kind::Tombstones, &tombstones),
                 (Kind::TombstoneIds, &tombstone_ids),
+                (Kind::Codes, bytemuck::cast_slice(codes)),
+                (Kind::CodeFactors, bytemuck::cast_slice(factors)),
             ],
         )?;
         Ok((SegmentId(*blake3::hash(bytes.as_ref()).as_bytes()), bytes))
     }
+}
+
+/// Orders a column of so many values a row, if there is one.
+fn permute<T: Copy>(column: &mut Vec<T>, width: usize, order: &[u32]) {
+    if column.is_empty() {
+        return;
+    }
+    let mut ordered = Vec::with_capacity(column.len());
+    order.iter().for_each(|&row| ordered.extend_from_slice(&column[row as usize * width..][..width]));
+    *column = ordered;
+}
+
+/// Orders a column of texts that lie end to end.
+fn permute_texts(bytes: &mut Vec<u8>, ends: &mut Vec<u32>, order: &[u32]) {
+    let (mut ordered, mut ordered_ends) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(ends.len()));
+    for &row in order {
+        let start = if row == 0 { 0 } else { ends[row as usize - 1] };
+        ordered.extend_from_slice(&bytes[start as usize..ends[row as usize] as usize]);
+        ordered_ends.push(ordered.len() as u32);
+    }
+    (*bytes, *ends) = (ordered, ordered_ends);
 }
 
 fn encode_tombstones(graves: &[&Tombstone]) -> Result<(Vec<u8>, Vec<u8>)> {
@@ -232,7 +282,7 @@ fn encode_tombstones(graves: &[&Tombstone]) -> Result<(Vec<u8>, Vec<u8>)> {
         records.put_u64(grave.stamp.cseq);
         records.put_u64(grave.seq);
         records.put_u32(end_of(&ids, "ids of tombstones")?);
-        ids.extend_from_slice(&grave.id.to_canonical());
+        grave.id.put_canonical(&mut ids);
         records.put_u32(end_of(&ids, "ids of tombstones")?);
     }
     Ok((records, ids))

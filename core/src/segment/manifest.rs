@@ -26,6 +26,8 @@ pub struct Manifest {
     pub dimension: u32,
     /// The metric's code, see [`crate::metric::Metric`].
     pub metric: u8,
+    /// The quantization's code, see [`crate::quant::Quantization`].
+    pub quantization: u8,
     /// Links a node above level 0.
     pub m: u32,
     /// Candidates kept while building; 0 adapts to the data.

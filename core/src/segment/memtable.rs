@@ -1,61 +1,64 @@
 //! The newest points: appended, searched by an exact scan, sealed as a whole.
 //!
-//! Rows live in blocks of [`BLOCK_ROWS`]. A snapshot holds the blocks by reference; the writer copies the last,
-//! unfinished one before it appends to it, so what a reader sees never changes. Rows are numbered without end; a seal
-//! takes a prefix of blocks away and leaves the numbers of the others as they are.
+//! Rows live in blocks of [`BLOCK_ROWS`], in columns: no row has an allocation of its own. A snapshot holds the blocks by
+//! reference; the writer copies the last, unfinished one before it appends to it, so what a reader sees never changes. Rows
+//! are numbered without end; a seal takes a prefix of blocks away and leaves the numbers of the others as they are. The
+//! index holds numbers only: the keys that it finds them by stand in the blocks.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
+use core::hash::BuildHasher as _;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::metadata::Metadata;
+use crate::metadata::MetadataRef;
 use crate::types::{IdKey, Lsn, PointId, Stamp};
 
 use super::Tombstone;
 
 /// Rows in a block: the unit of copying when a snapshot still reads the last one.
 pub const BLOCK_ROWS: usize = 128;
+/// Nothing is added to a block whose ids and metadata take so many bytes, or a point would be copied megabytes.
+const BLOCK_TEXTS: usize = 256 << 10;
 
 /// What a point carries beside its vector.
-#[derive(Debug)]
-pub struct Row {
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The key of its id.
+    pub key: IdKey,
     /// The id.
-    pub id: PointId,
+    pub id: &'a PointId,
     /// When and by whom it was written.
     pub stamp: Stamp,
     /// Its number of replication, see [`Rec::seq`](crate::log::Rec::seq).
     pub seq: u64,
     /// Its metadata.
-    pub metadata: Metadata,
+    pub metadata: MetadataRef<'a>,
 }
 
 /// The counts of an `Arc`, beside what it holds.
 const ARC: usize = 2 * size_of::<usize>();
-/// What a row takes beside its vector, the text of its id and its metadata.
+/// What a row takes beside its vector, its term, its id and its metadata: its places in the columns and in the index.
 const ROW: usize =
-    size_of::<IdKey>() + size_of::<f32>() + size_of::<Arc<Row>>() + ARC + size_of::<Row>() + map_entry::<u64>();
+    size_of::<IdKey>() + size_of::<Stamp>() + size_of::<u64>() + size_of::<Ends>() + table_entry::<u64>();
 
-/// What an entry takes in a map of keys: tables are half to wholly full, and keep a byte beside each slot.
-const fn map_entry<T>() -> usize {
-    2 * (size_of::<(IdKey, T)>() + 1)
-}
-
-/// What the text of an id takes.
-fn id_bytes(id: &PointId) -> usize {
-    match id {
-        PointId::Int(_) => 0,
-        PointId::Str(text) => ARC + text.len(),
-    }
+/// What an entry takes in a table: tables are half to wholly full, and keep a byte beside each slot.
+const fn table_entry<T>() -> usize {
+    2 * (size_of::<T>() + 1)
 }
 
 fn tombstone_bytes(tombstone: &Tombstone) -> usize {
-    map_entry::<Tombstone>() + id_bytes(&tombstone.id)
+    let id = match &tombstone.id {
+        PointId::Int(_) => 0,
+        PointId::Str(text) => ARC + text.len(),
+    };
+    table_entry::<(IdKey, Tombstone)>() + id
 }
 
-impl Row {
-    fn bytes(&self) -> usize {
-        ROW + id_bytes(&self.id) + ARC + self.metadata.as_bytes().len()
-    }
+/// Where the bytes of a row end in its block.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    id: u32,
+    metadata: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -64,7 +67,47 @@ struct BlockRows {
     terms: Vec<f32>,
     /// The keys of the ids, side by side: looking one up reads nothing else.
     keys: Vec<IdKey>,
-    rows: Vec<Arc<Row>>,
+    stamps: Vec<Stamp>,
+    seqs: Vec<u64>,
+    ends: Vec<Ends>,
+    /// Of each row its id, canonical, and its metadata.
+    texts: Vec<u8>,
+}
+
+impl BlockRows {
+    fn bytes(&self) -> usize {
+        self.keys.len() * ROW + size_of_val(&*self.vectors) + size_of_val(&*self.terms) + self.texts.len()
+    }
+
+    fn push(&mut self, row: &Row<'_>, vector: impl Iterator<Item = f32>, term: Option<f32>) {
+        self.vectors.extend(vector);
+        self.terms.extend(term);
+        self.keys.push(row.key);
+        self.stamps.push(row.stamp);
+        self.seqs.push(row.seq);
+        row.id.put_canonical(&mut self.texts);
+        let id = self.texts.len() as u32;
+        self.texts.extend_from_slice(row.metadata.as_bytes());
+        self.ends.push(Ends { id, metadata: self.texts.len() as u32 });
+        if self.is_full() {
+            self.give_back_room();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys.len() == BLOCK_ROWS || self.texts.len() >= BLOCK_TEXTS
+    }
+
+    /// Nothing follows: what the columns have reserved for more is not needed.
+    fn give_back_room(&mut self) {
+        self.vectors.shrink_to_fit();
+        self.terms.shrink_to_fit();
+        self.keys.shrink_to_fit();
+        self.stamps.shrink_to_fit();
+        self.seqs.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.texts.shrink_to_fit();
+    }
 }
 
 /// Up to [`BLOCK_ROWS`] rows with their live bits.
@@ -77,12 +120,12 @@ pub struct Block {
 impl Block {
     /// How many rows the block has, dead ones included.
     pub fn len(&self) -> usize {
-        self.data.rows.len()
+        self.data.keys.len()
     }
 
     /// Whether the block has no rows.
     pub fn is_empty(&self) -> bool {
-        self.data.rows.is_empty()
+        self.data.keys.is_empty()
     }
 
     /// All vectors, row after row.
@@ -95,9 +138,35 @@ impl Block {
         &self.data.terms
     }
 
-    /// A row by its place in the block.
-    pub fn row(&self, at: usize) -> &Arc<Row> {
-        &self.data.rows[at]
+    /// The id of a row.
+    ///
+    /// # Panics
+    /// Never: its bytes were made by [`PointId::to_canonical`].
+    pub fn point_id(&self, at: usize) -> PointId {
+        PointId::from_canonical(self.id_bytes(at)).expect("the ids of a block are canonical")
+    }
+
+    /// The canonical bytes of a row's id.
+    pub fn id_bytes(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.data.ends[before].metadata as usize);
+        &self.data.texts[start..self.data.ends[at].id as usize]
+    }
+
+    /// When and by whom a row was written.
+    pub fn stamp(&self, at: usize) -> Stamp {
+        self.data.stamps[at]
+    }
+
+    /// A row's number of replication.
+    pub fn seq(&self, at: usize) -> u64 {
+        self.data.seqs[at]
+    }
+
+    /// A row's metadata.
+    #[inline(always)]
+    pub fn metadata(&self, at: usize) -> MetadataRef<'_> {
+        let Ends { id, metadata } = self.data.ends[at];
+        MetadataRef::trusted(&self.data.texts[id as usize..metadata as usize])
     }
 
     /// The key of a row's id.
@@ -127,7 +196,7 @@ impl Block {
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(self.vectors()) + self.data.rows.iter().map(|row| row.bytes()).sum::<usize>()
+        self.data.bytes()
     }
 
     fn kill(&mut self, at: usize) {
@@ -141,7 +210,9 @@ pub struct Memtable {
     /// The number of the first row of the first block.
     first_row: u64,
     blocks: Vec<Block>,
-    live: HashMap<IdKey, u64>,
+    /// The numbers of the live rows, by the hashes of their keys.
+    live: HashTable<u64>,
+    hasher: DefaultHashBuilder,
     tombstones: HashMap<IdKey, Tombstone>,
     rows: usize,
     bytes: usize,
@@ -192,7 +263,7 @@ impl Memtable {
 
     /// The stamp under which the memtable knows the id, dead or alive.
     pub fn stamp_of(&self, key: &IdKey) -> Option<Stamp> {
-        let live = self.find(key).map(|(block, at)| self.blocks[block].row(at).stamp);
+        let live = self.find(key).map(|(block, at)| self.blocks[block].stamp(at));
         live.or_else(|| self.tombstones.get(key).map(|t| t.stamp))
     }
 
@@ -203,8 +274,8 @@ impl Memtable {
 
     /// Where the live row of an id is: its block and its place there.
     pub fn find(&self, key: &IdKey) -> Option<(usize, usize)> {
-        let place = |&row| self.place(row).expect("the index names only rows that are held");
-        self.live.get(key).map(place)
+        let is_of_key = |&row: &u64| key_of(&self.blocks, self.first_row, row) == *key;
+        self.live.find(self.hasher.hash_one(key), is_of_key).map(|&row| self.held(row))
     }
 
     /// Whether a row number is held here and live.
@@ -213,29 +284,31 @@ impl Memtable {
     }
 
     /// Appends a point; an older row of the same id dies, a tombstone of it is forgotten.
-    pub fn put(&mut self, key: IdKey, row: Row, vector: impl Iterator<Item = f32>, term: Option<f32>) {
-        self.kill(&key);
-        self.exhume(&key);
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK_ROWS) || self.last_is_frozen() {
+    pub fn put(&mut self, row: &Row<'_>, vector: impl Iterator<Item = f32>, term: Option<f32>) {
+        self.kill(&row.key);
+        self.exhume(&row.key);
+        if self.blocks.last().is_none_or(|block| block.data.is_full()) || self.last_is_frozen() {
             self.blocks.push(Block::default());
         }
         let block = self.blocks.len() - 1;
+        let number = self.number(block, self.blocks[block].len());
         let data = Arc::make_mut(&mut self.blocks[block].data);
-        let number = self.first_row + (block * BLOCK_ROWS + data.rows.len()) as u64;
-        let before = data.vectors.len();
-        data.vectors.extend(vector);
-        data.terms.extend(term);
+        let before = data.bytes();
+        data.push(row, vector, term);
+        self.bytes += data.bytes() - before;
         self.rows += 1;
-        self.bytes += size_of_val(&data.vectors[before..]) + row.bytes();
-        self.live.insert(key, number);
-        data.keys.push(key);
-        data.rows.push(Arc::new(row));
+        let Self { live, hasher, blocks, first_row, .. } = self;
+        let hash_of = |&row: &u64| hasher.hash_one(key_of(blocks, *first_row, row));
+        live.insert_unique(hasher.hash_one(row.key), number, hash_of);
     }
 
     /// Kills the live row of an id; says whether there was one.
     pub fn kill(&mut self, key: &IdKey) -> bool {
-        let Some(row) = self.live.remove(key) else { return false };
-        let (block, at) = self.place(row).expect("the index names only rows that are held");
+        let Self { live, hasher, blocks, first_row, .. } = self;
+        let entry = live.find_entry(hasher.hash_one(key), |&row| key_of(blocks, *first_row, row) == *key);
+        let Ok(entry) = entry else { return false };
+        let (row, _) = entry.remove();
+        let (block, at) = self.held(row);
         self.blocks[block].kill(at);
         true
     }
@@ -263,7 +336,10 @@ impl Memtable {
             self.bytes -= block.bytes();
         }
         self.first_row += (count * BLOCK_ROWS) as u64;
-        self.live.retain(|_, row| *row >= before_row);
+        self.live.retain(|row| *row >= before_row);
+        // What a backlog took is given back with it.
+        let Self { live, hasher, blocks, first_row, .. } = self;
+        live.shrink_to(2 * live.len(), |&row| hasher.hash_one(key_of(blocks, *first_row, row)));
         for tombstone in sealed {
             if self.tombstones.get(&tombstone.key).is_some_and(|t| t.stamp == tombstone.stamp) {
                 self.exhume(&tombstone.key);
@@ -288,6 +364,11 @@ impl Memtable {
         (at / BLOCK_ROWS < self.blocks.len()).then_some((at / BLOCK_ROWS, at % BLOCK_ROWS))
     }
 
+    /// The place of a row that the index names.
+    fn held(&self, number: u64) -> (usize, usize) {
+        self.place(number).expect("the index names only rows that are held")
+    }
+
     const fn first_block(&self) -> u64 {
         self.first_row / BLOCK_ROWS as u64
     }
@@ -297,14 +378,21 @@ impl Memtable {
     }
 }
 
+/// The key of a row that the index names.
+fn key_of(blocks: &[Block], first_row: u64, number: u64) -> IdKey {
+    let at = (number - first_row) as usize;
+    blocks[at / BLOCK_ROWS].key(at % BLOCK_ROWS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::PointId;
 
-    fn row(id: u64, cseq: u64) -> Row {
-        let id = PointId::Int(id);
-        Row { id, stamp: Stamp { hlc: 1, writer: 1, cseq }, seq: 0, metadata: Metadata::default() }
+    fn put_with(table: &mut Memtable, id: &PointId, cseq: u64, metadata: &[u8], vector: [f32; 2]) {
+        let stamp = Stamp { hlc: 1, writer: 1, cseq };
+        let row = Row { key: id.key(), id, stamp, seq: cseq + 7, metadata: MetadataRef::trusted(metadata) };
+        table.put(&row, vector.into_iter(), None);
     }
 
     fn grave(id: PointId, cseq: u64) -> Tombstone {
@@ -312,7 +400,7 @@ mod tests {
     }
 
     fn put(table: &mut Memtable, id: u64, cseq: u64) {
-        table.put(PointId::Int(id).key(), row(id, cseq), [id as f32, cseq as f32].into_iter(), None);
+        put_with(table, &PointId::Int(id), cseq, &[], [id as f32, cseq as f32]);
     }
 
     #[test]
@@ -367,8 +455,8 @@ mod tests {
         let mut table = Memtable::default();
         put(&mut table, 1, 1);
         let row = table.bytes();
-        // Its place in a block and in the index, what is behind the place, and two numbers.
-        assert!(row > 16 + size_of::<usize>() + size_of::<Row>() + 16 + 8 + 2 * 4, "{row} bytes");
+        // Its key, stamp and number, its id, its place in the index, and two components.
+        assert!(row > 16 + 24 + 8 + 9 + 8 + 2 * 4, "{row} bytes");
         table.bury(grave(PointId::Int(2), 2));
         let tombstone = table.bytes() - row;
         assert!(tombstone > 16 + size_of::<Tombstone>(), "{tombstone} bytes");
@@ -376,10 +464,62 @@ mod tests {
         table.bury(grave(long.clone(), 3));
         assert!(table.bytes() >= row + 2 * tombstone + 128);
         let before = table.bytes();
-        let fields = Metadata::from_bytes(&[1, 0, b'a', 0]).unwrap();
-        let named = Row { id: long.clone(), stamp: Stamp::default(), seq: 0, metadata: fields };
-        table.put(long.key(), named, [0.0; 2].into_iter(), None);
-        assert!(table.bytes() >= before - 128 - tombstone + row + 128 + 4, "the row takes the tombstone's place");
+        put_with(&mut table, &long, 4, &[1, 0, b'a', 0], [0.0; 2]);
+        let (buried, longer) = (tombstone_bytes(&grave(long, 3)), 128 - 8);
+        assert_eq!(table.bytes(), before - buried + row + longer + 4, "the row takes the tombstone's place");
+    }
+
+    #[test]
+    fn every_row_reads_back_from_its_columns_which_reserve_nothing_in_a_full_block() {
+        let mut table = Memtable::default();
+        let mut seen = Vec::new();
+        let id = |n: usize| {
+            if n.is_multiple_of(3) {
+                PointId::string(&"s".repeat(1 + n % 100)).unwrap()
+            } else {
+                PointId::Int(n as u64)
+            }
+        };
+        let metadata = |n: usize| if n.is_multiple_of(2) { &[1, 0, b'a', 0][..] } else { &[] };
+        for n in 0..BLOCK_ROWS {
+            put_with(&mut table, &id(n), n as u64, metadata(n), [n as f32, 0.5]);
+            // A reader at each row: the writer copies what it appends to.
+            seen.push(table.blocks()[0].clone());
+        }
+        for (rows, block) in (1..).zip(&seen) {
+            assert_eq!(block.len(), rows);
+            let at = rows - 1;
+            assert_eq!((block.point_id(at), block.key(at)), (id(at), id(at).key()));
+            assert_eq!((block.stamp(at).cseq, block.seq(at)), (at as u64, at as u64 + 7));
+            assert_eq!((block.metadata(at).as_bytes(), block.vectors()[2 * at]), (metadata(at), at as f32));
+        }
+        let data = &table.blocks()[0].data;
+        let reserved = size_of::<f32>() * data.vectors.capacity()
+            + data.keys.capacity() * (size_of::<IdKey>() + size_of::<Stamp>() + size_of::<u64>() + size_of::<Ends>())
+            + data.texts.capacity();
+        assert_eq!(reserved + BLOCK_ROWS * table_entry::<u64>(), data.bytes());
+        assert!([data.stamps.capacity(), data.seqs.capacity(), data.ends.capacity()] == [BLOCK_ROWS; 3]);
+    }
+
+    #[test]
+    fn a_block_ends_when_its_texts_are_long_and_every_row_is_found() {
+        let mut table = Memtable::default();
+        let metadata = alloc::vec![7; BLOCK_TEXTS / 3];
+        for id in 0..10 {
+            put_with(&mut table, &PointId::Int(id), id, &metadata, [id as f32; 2]);
+        }
+        let lengths: Vec<usize> = table.blocks().iter().map(Block::len).collect();
+        assert_eq!(lengths, [3, 3, 3, 1]);
+        let frozen = table.freeze();
+        for id in 0..10 {
+            let (block, at) = table.find(&PointId::Int(id).key()).unwrap();
+            assert_eq!(table.blocks()[block].point_id(at), PointId::Int(id));
+            assert!(table.is_live(table.number(block, at)));
+        }
+        put(&mut table, 4, 10);
+        table.drop_sealed(frozen, &[]);
+        assert_eq!((table.rows(), table.live_points(), table.blocks().len()), (1, 1, 1));
+        assert_eq!(table.find(&PointId::Int(4).key()), Some((0, 0)));
     }
 
     #[test]

@@ -8,14 +8,17 @@ pub mod fuzzing;
 mod live;
 mod manifest;
 mod memtable;
+mod order;
 mod sealed;
 mod table;
+mod units;
 
 pub use draft::{Draft, Origin};
 pub use live::LiveBitmap;
 pub use manifest::{Manifest, ManifestSegment};
 pub use memtable::{BLOCK_ROWS, Block, Memtable, Row};
 pub use sealed::{Checks, Documents, MAX_COLUMN_BYTES, Segment, SegmentBytes};
+pub use units::{UNIT, UnitHash, are_units, unit_hash, unit_hashes};
 
 use crate::types::{IdKey, PointId, Stamp};
 

@@ -15,6 +15,7 @@ use crate::error::{Error, Result, Shown};
 use crate::hnsw::{GraphParts, GraphView};
 use crate::metadata::MetadataRef;
 use crate::metric::{Metric, VectorSpace, validate_stored};
+use crate::quant::{self, CodeSpace, Codes};
 use crate::sync::{Digest, Item, SpaceKey};
 use crate::types::{IdKey, Offset, PointId, SegmentId, Stamp};
 
@@ -36,6 +37,8 @@ pub const MAX_COLUMN_BYTES: u64 = u32::MAX as u64;
 pub enum Checks {
     /// Everything: the bytes come from outside.
     All,
+    /// Everything but the hash and the checksums below it: the host verified the hash while the bytes came from outside.
+    Contents,
     /// Header, table, lengths and the checksum of every section: only this engine wrote the bytes, and the store may have
     /// damaged them.
     Sums,
@@ -72,6 +75,8 @@ struct Ranges {
     upper: Range<usize>,
     tombstones: Range<usize>,
     tombstone_ids: Range<usize>,
+    codes: Range<usize>,
+    code_factors: Range<usize>,
 }
 
 impl Segment {
@@ -85,7 +90,7 @@ impl Segment {
         let table = table::read(all)?;
         let metric = Metric::from_code(table.metric)?;
         let ranges = Ranges::derive(&table, metric)?;
-        if checks != Checks::Structure {
+        if matches!(checks, Checks::All | Checks::Sums) {
             table.check_sections(all)?;
         }
         if checks == Checks::All {
@@ -102,7 +107,7 @@ impl Segment {
         let points = segment.section::<u64>(&segment.ranges.seqs).iter().copied();
         let tombstones = (0..segment.tombstone_count()).map(|at| segment.tombstone_seq(at));
         segment.newest_seq = points.chain(tombstones).max().unwrap_or(0);
-        if checks == Checks::All {
+        if matches!(checks, Checks::All | Checks::Contents) {
             segment.check_contents()?;
         }
         Ok(segment)
@@ -162,6 +167,18 @@ impl Segment {
             rows: self.section(&self.ranges.vectors),
             terms: self.section(&self.ranges.terms),
         }
+    }
+
+    /// The codes of all rows, where the graph is over codes.
+    pub fn codes(&self) -> Option<CodeSpace<'_>> {
+        let (codes, factors) = (self.section(&self.ranges.codes), self.section(&self.ranges.code_factors));
+        CodeSpace::over(self.metric, self.dimension(), codes, factors)
+    }
+
+    /// How many bytes of vectors a walk over the graph reads from: of codes, where there are any, else of full rows.
+    pub fn walked_bytes(&self) -> usize {
+        let Ranges { vectors, terms, .. } = &self.ranges;
+        self.codes().map_or(vectors.len() + terms.len(), |codes| codes.byte_len())
     }
 
     /// The graph.
@@ -315,6 +332,7 @@ impl Segment {
         let (bytes, r) = (self.bytes(), &self.ranges);
         cast::<f32>(bytes, &r.vectors, "vectors")?;
         cast::<f32>(bytes, &r.terms, "terms")?;
+        cast::<f32>(bytes, &r.code_factors, "numbers beside codes")?;
         cast::<IdKey>(bytes, &r.keys, "keys")?;
         cast::<Stamp>(bytes, &r.stamps, "stamps")?;
         cast::<u64>(bytes, &r.seqs, "seqs")?;
@@ -388,6 +406,9 @@ impl Segment {
                 )));
             }
         }
+        if self.codes().is_some_and(|codes| Codes::of(&space).is_none_or(|made| made.space() != codes)) {
+            return Err(Error::corrupted("a segment's codes are not those of its rows"));
+        }
         Ok(())
     }
 }
@@ -433,6 +454,11 @@ impl Ranges {
                 table.dimension, table.m, table.m0
             )));
         }
+        let codes = match table.range(Kind::Codes) {
+            none if none.is_empty() => none,
+            _ => exact(Kind::Codes, n * d)?,
+        };
+        let factors = if codes.is_empty() { 0 } else { quant::factors(metric) as u64 };
         Ok(Self {
             vectors: exact(Kind::Vectors, n * d * 4)?,
             terms: exact(Kind::Terms, if metric.has_terms() { n * 4 } else { 0 })?,
@@ -453,6 +479,8 @@ impl Ranges {
             upper: table.range(Kind::Upper),
             tombstones: exact(Kind::Tombstones, u64::from(table.tombstones) * TOMBSTONE as u64)?,
             tombstone_ids: table.range(Kind::TombstoneIds),
+            codes,
+            code_factors: exact(Kind::CodeFactors, n * factors * 4)?,
         })
     }
 }

@@ -59,6 +59,10 @@ pub(super) enum Kind {
     Tombstones = 15,
     /// Canonical ids of the tombstones.
     TombstoneIds = 16,
+    /// i8, dimension a row: its codes; absent where the graph is over full rows.
+    Codes = 17,
+    /// f32, as many a row as the metric has: the numbers beside its codes.
+    CodeFactors = 18,
 }
 
 /// Numbers and sections of a segment.

@@ -16,8 +16,9 @@ use super::message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, Ro
 use super::replica::Replica;
 use super::state::{Change, Note};
 
-/// A stamp may be so far ahead of the leader's clock (R10).
-pub(super) const MAX_LEAD_MS: u64 = 60_000;
+/// A stamp may be so far ahead of the leader's clock (R10). Servers' clocks may differ by as much, so what an earlier leader
+/// has accepted may be twice that ahead.
+pub const MAX_LEAD_MS: u64 = 60_000;
 
 /// Bytes of winners (R14) after which no more offers are answered: each would be another row in the answer.
 const MOST_WINNERS: usize = 1 << 20;
@@ -52,10 +53,10 @@ pub struct LeaderNote {
 }
 
 impl Leader {
-    /// The leader of a space that is empty.
-    pub const fn new(key: SpaceKey) -> Self {
+    /// The leader of a space that is empty, in its first term; 1 unless servers had other leaders before.
+    pub const fn new(key: SpaceKey, epoch: u32) -> Self {
         let floor = Floor { seq: 0, hlc: 0 };
-        Self { key, epoch: 1, terms: Vec::new(), head: 0, floor, answered: Map::new() }
+        Self { key, epoch, terms: Vec::new(), head: 0, floor, answered: Map::new() }
     }
 
     /// The key of the space's digests.
@@ -79,13 +80,17 @@ impl Leader {
     }
 
     /// Begins a new term at what a replica has, and whoever knows more offers it again (R12). `heard` are the terms of
-    /// other leaders; it must have heard of all in which anything was answered.
+    /// other leaders; it must have heard of all in which anything was answered. Of a later term than its own it has nothing,
+    /// so what it has behind the beginning of that one is not what others have under the same numbers: it is told anew. So is
+    /// what is above the number `open`, where it went back to offer what it had, and has not been answered.
     #[must_use]
-    pub(super) fn promoted(mut self, heard: &[Cursor]) -> Self {
+    pub(super) fn promoted(mut self, heard: &[Cursor], open: Option<u64>) -> Self {
+        let missed = heard.iter().filter(|term| term.epoch > self.epoch).map(|term| term.seq);
+        let start = missed.chain(open).fold(self.head, u64::min);
         let known = self.terms.last().map_or(self.epoch, |term| term.epoch);
         self.terms.extend(heard.iter().filter(|term| term.epoch > known));
         self.epoch = self.terms.last().map_or(self.epoch, |term| term.epoch).max(self.epoch) + 1;
-        self.terms.push(Cursor { epoch: self.epoch, seq: self.head });
+        self.terms.push(Cursor { epoch: self.epoch, seq: start });
         self
     }
 
@@ -134,7 +139,7 @@ impl Leader {
                 break;
             }
             let key = offer.id.key();
-            if restamped.contains(&key) || self.needs_stamp(&step, &key, offer, now_ms) {
+            if restamped.contains(&key) || self.needs_stamp(&step, &key, writer, offer, now_ms) {
                 restamped.insert(key);
                 verdicts.push((offer.cseq, Verdict::Restamp));
             } else if restamped.is_empty() {
@@ -155,8 +160,12 @@ impl Leader {
         (pushed, Change { rows, note: Note::Leader(LeaderNote { answered, floor: None }) })
     }
 
-    fn needs_stamp(&self, step: &Step<'_, impl Rows>, key: &IdKey, offer: &Offer, now_ms: u64) -> bool {
-        let is_ahead = offer.stamp.hlc >> 16 > now_ms.saturating_add(MAX_LEAD_MS);
+    fn needs_stamp(&self, step: &Step<'_, impl Rows>, key: &IdKey, writer: u64, offer: &Offer, now_ms: u64) -> bool {
+        // A write that took the place of what is offered again has its own counter for a stamp: nobody has judged it.
+        let is_judged =
+            offer.reoffered_above.is_some() && (offer.stamp.writer, offer.stamp.cseq) != (writer, offer.cseq);
+        let most_ms = if is_judged { 2 * MAX_LEAD_MS } else { MAX_LEAD_MS };
+        let is_ahead = offer.stamp.hlc >> 16 > now_ms.saturating_add(most_ms);
         is_ahead || !offer.is_change && self.is_below_floor(step, key, offer)
     }
 

@@ -33,6 +33,14 @@ pub struct Floor {
     pub hlc: u64,
 }
 
+impl Floor {
+    /// What is below either of the two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { seq: self.seq.max(other.seq), hlc: self.hlc.max(other.hlc) }
+    }
+}
+
 /// The writes of a writer up to one of them, as one hash: two histories of one writer are told apart by it (R13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
@@ -88,6 +96,13 @@ pub struct Welcome {
     pub rewind: Option<u64>,
     /// What was deleted since the replica was here may be forgotten: it has to take the whole state anew (R1).
     pub must_resync: bool,
+}
+
+impl Welcome {
+    /// Up to which number a replica that stands at this cursor has everything.
+    pub fn known_up_to(&self, at: Cursor) -> u64 {
+        if self.must_resync { 0 } else { self.rewind.map_or(at.seq, |start| start.min(at.seq)) }
+    }
 }
 
 /// A write on its way to the leader.

@@ -27,7 +27,7 @@ pub(crate) fn no_replica() -> Error {
 
 pub use codec::{Code, decode_all, encode_all};
 pub use digest::{Digest, Item, SpaceKey};
-pub use leader::{Leader, LeaderNote};
+pub use leader::{Leader, LeaderNote, MAX_LEAD_MS};
 pub use message::{Chain, Cursor, Floor, Hello, Known, Offer, Page, Pushed, RowChange, Rows, Verdict, Welcome};
 pub use reconcile::{Difference, Initiator, ItemSet, respond};
 pub use replica::{Renumbered, Replica, ReplicaNote};

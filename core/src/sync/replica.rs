@@ -492,7 +492,9 @@ impl Replica {
             self.renumbered.values_mut().for_each(|one| one.cseq = 0);
         }
         if let Some((cursor, floor)) = note.cursor {
-            (self.cursor, self.floor) = (cursor, floor);
+            // What is forgotten here is so under a leader that remembers it, too, until everything is taken anew.
+            let is_anew = note.is_resyncing == Some(true);
+            (self.cursor, self.floor) = (cursor, if is_anew { floor } else { self.floor.and(floor) });
         }
         if let Some(terms) = &note.terms {
             self.terms.clone_from(terms);
@@ -527,7 +529,16 @@ impl Replica {
             floor: self.floor,
             answered: self.answered.iter().map(|(&writer, chain)| (writer, answered(chain))).collect(),
         };
-        leader.promoted(heard)
+        // What was still to be offered again may have numbers below the cursor, which others have for something else.
+        let open = self.renumbered.values().filter(|one| one.number.is_none()).filter_map(|one| one.above);
+        leader.promoted(heard, open.min())
+    }
+
+    /// The terms before a server's own of which this replica has not heard, as promoting it wants to know them: it knows of
+    /// the last one that there was such a one, and that it began behind what is forgotten.
+    pub fn missed(&self, term: u32) -> Vec<Cursor> {
+        let before = Cursor { epoch: term.saturating_sub(1), seq: self.floor.seq };
+        if before.epoch > self.cursor.epoch { [before].into() } else { Vec::new() }
     }
 
     /// Takes note that a tombstone does not count any more.

@@ -212,8 +212,8 @@ impl Session {
                 Task::Pull => ask(Task::Pull, Ask::Pull(Cursor { epoch: self.epoch, seq: replica.cursor().seq })),
                 Task::Take(page) => {
                     let next = page.up_to_date.map_or(Task::Pull, |digest| Task::Compare(page.cursor.seq, digest));
-                    let is_news =
-                        !page.recs.is_empty() || page.cursor != replica.cursor() || page.floor != replica.floor();
+                    let is_floor_higher = page.floor.and(replica.floor()) != replica.floor();
+                    let is_news = !page.recs.is_empty() || page.cursor != replica.cursor() || is_floor_higher;
                     (next, is_news.then(|| store(replica.pull(page))))
                 }
                 Task::Compare(seq, theirs) => {
@@ -267,7 +267,8 @@ impl Session {
         }
     }
 
-    /// Takes an answer, or a page that came unasked while the session waits.
+    /// Takes an answer, or a page that came unasked while the session waits. One to a question from before a restart is as
+    /// good as lost.
     ///
     /// # Errors
     /// `Corrupted` when it does not answer what was asked.
@@ -275,6 +276,7 @@ impl Session {
         let asked = match mem::replace(&mut self.task, Task::Greet) {
             Task::Asked(asked) => *asked,
             Task::Rest => Task::Pull,
+            Task::Greet => return Ok(()),
             other => {
                 self.task = other;
                 return Err(Error::corrupted("an answer came that nobody waited for"));

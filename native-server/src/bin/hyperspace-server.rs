@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use hyperspace_core::error::{Error, Result};
 use hyperspace_server::database::check::check;
+use hyperspace_server::recent::Keeping;
 use hyperspace_server::service::Server;
 use hyperspace_server::settings::{Invocation, Refused, Settings, read};
 use serde_json::json;
@@ -83,11 +84,11 @@ fn report_on(directory: &Path, json: bool) -> ExitCode {
     }
 }
 
-/// Tells what happens on standard error: of this program what was asked for, of others what is wrong.
+/// Tells what happens on standard error and to administrators: of this program what was asked for, of others what is wrong.
 fn tell_on_stderr(level: LevelFilter) {
     let levels = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("hyperspace_server", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(levels).with(lines).init();
+    tracing_subscriber::registry().with(levels).with(lines).with(Keeping).init();
 }
 
 /// Writes to standard output; nobody listening is no reason to stop.

@@ -1,8 +1,8 @@
-//! `configure`, `snapshot`, `vacuum`, `promote` and `remove-follower`.
+//! `configure`, `snapshot`, `vacuum`, `recall`, `promote` and `remove-follower`.
 
 use serde_json::json;
 
-use super::args::Configure;
+use super::args::{Configure, Recall};
 use super::collections;
 use super::connect::Session;
 use super::failure::Outcome;
@@ -57,6 +57,36 @@ pub(crate) async fn vacuum(session: &Session, collection: Option<String>, consol
                 count(done.points_dropped),
                 bytes(done.bytes_before),
                 bytes(done.bytes_after)
+            )
+        },
+    )
+}
+
+/// Has the server measure how many of the nearest points its searches find.
+pub(crate) async fn recall(session: &Session, arguments: Recall, console: &mut Console<'_>) -> Outcome<()> {
+    let Recall { collection, queries, top_k, ef_search } = arguments;
+    let request = proto::MeasureRecallRequest { collection, queries, top_k, ef_search };
+    let done = session.patient_admin().measure_recall(request).await?.into_inner();
+    console.answer(
+        || {
+            json!({
+                "queries": done.queries,
+                "top_k": done.top_k,
+                "recall": done.recall,
+                "low": done.low,
+                "high": done.high,
+                "distances": done.distances,
+            })
+        },
+        || {
+            format!(
+                "recall@{} {:.4} ({:.4} to {:.4} with 95 % confidence), {:.0} distances a search, {} queries",
+                done.top_k,
+                done.recall,
+                done.low,
+                done.high,
+                done.distances,
+                count(done.queries)
             )
         },
     )

@@ -7,16 +7,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hyperspace_core::collection::{MAX_EF, MAX_TOP_K};
 use hyperspace_core::metric::Metric;
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::types::PointId;
 
 use super::wire;
 use crate::proto;
 
-/// Looks after a HyperspaceDB server.
+/// Looks after a HyperspaceDB server. Without a command: Mission Control, the server on one screen, live.
 #[derive(Parser, Debug)]
 #[command(name = "hyperspace-cli", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 it failed, 2 the command line is wrong or asks for what is not built.\n\
-    Not built yet: the Mission Control dashboard (without a subcommand), usage, bench.")]
+    Not built yet: usage, bench.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -70,6 +71,8 @@ pub(crate) enum Command {
         /// One collection [default: all of yours].
         collection: Option<String>,
     },
+    /// Measure how many of the nearest points searches find.
+    Recall(Recall),
     /// Say who may use the server.
     Keys {
         #[command(subcommand)]
@@ -136,6 +139,9 @@ pub(crate) struct Create {
     /// How distance is measured: l2, cosine, dot or poincare. Never changes.
     #[arg(long, value_parser = parse_metric)]
     pub(crate) metric: Metric,
+    /// How vectors are compressed for graphs: `none`, or `scalar_i8` for a byte a component.
+    #[arg(long, value_parser = Quantization::parse, default_value = "none")]
+    pub(crate) quantization: Quantization,
     /// Links a node of the graph has [default: by metric and dimension].
     #[arg(long, value_name = "N")]
     pub(crate) m: Option<u64>,
@@ -194,6 +200,9 @@ pub(crate) struct Import {
     /// Make the collection with this metric and the file's dimension when there is none.
     #[arg(long, value_parser = parse_metric)]
     pub(crate) metric: Option<Metric>,
+    /// Make it with this quantization: `none`, or `scalar_i8` for graphs on a byte a component [default: none].
+    #[arg(long, value_parser = Quantization::parse)]
+    pub(crate) quantization: Option<Quantization>,
     /// How much is sent at once.
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_batch_bytes)]
     pub(crate) batch_bytes: usize,
@@ -275,6 +284,21 @@ pub(crate) enum Keys {
     },
     /// Make a token for a browser: a part of what your key allows, for minutes.
     Token(CreateToken),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Recall {
+    /// The collection's name.
+    pub(crate) collection: String,
+    /// How many of its points to ask about: 100 to 1000.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) queries: u64,
+    /// How many nearest of each.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) top_k: u64,
+    /// Candidates kept while searching [default: the collection's].
+    #[arg(long, value_name = "N")]
+    pub(crate) ef_search: Option<u64>,
 }
 
 #[derive(Args, Debug)]
@@ -375,7 +399,7 @@ fn parse_numbers(text: &str) -> Result<Numbers, String> {
 }
 
 /// `auto` is 0 on the wire.
-fn parse_ef(text: &str) -> Result<u64, String> {
+pub(super) fn parse_ef(text: &str) -> Result<u64, String> {
     if text == "auto" {
         return Ok(0);
     }

@@ -77,11 +77,7 @@ pub(crate) fn metric_name(config: &proto::CollectionConfig) -> String {
 }
 
 fn quantization_name(config: &proto::CollectionConfig) -> String {
-    match proto::Quantization::try_from(config.quantization) {
-        Ok(proto::Quantization::None) => "none".to_string(),
-        Ok(proto::Quantization::ScalarI8) => "scalar_i8".to_string(),
-        Err(_) => config.quantization.to_string(),
-    }
+    wire::quantization_of(config).map_or_else(|_| config.quantization.to_string(), |known| known.to_string())
 }
 
 fn number_or_auto(number: Option<u64>) -> String {
@@ -140,6 +136,7 @@ async fn create(session: &Session, arguments: Create, console: &mut Console<'_>)
         name: arguments.name,
         dimension: arguments.dimension,
         metric: wire::metric_to_wire(arguments.metric).into(),
+        quantization: wire::quantization_to_wire(arguments.quantization).into(),
         m: arguments.m,
         ef_construction: arguments.ef_construction,
         ef_search: arguments.ef_search,

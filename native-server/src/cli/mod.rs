@@ -7,6 +7,7 @@ mod admin;
 mod args;
 mod collections;
 mod connect;
+mod dashboard;
 mod export;
 mod failure;
 #[cfg(feature = "fuzzing")]
@@ -77,9 +78,7 @@ fn explain(error: &clap::Error, console: &mut Console<'_>) -> Outcome<()> {
 async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()> {
     let connection = &arguments.connection;
     let Some(command) = arguments.command else {
-        return Err(Failure::not_built(
-            "the Mission Control dashboard is not built yet; `hyperspace-cli --help` lists what is",
-        ));
+        return dashboard::dashboard(connection, console).await;
     };
     match command {
         Command::Stats(stats) => stats::stats(&Session::open(connection).await?, &stats, console).await,
@@ -92,6 +91,7 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
         Command::Configure(configure) => admin::configure(&Session::open(connection).await?, configure, console).await,
         Command::Snapshot => admin::snapshot(&Session::open(connection).await?, console).await,
         Command::Vacuum { collection } => admin::vacuum(&Session::open(connection).await?, collection, console).await,
+        Command::Recall(recall) => admin::recall(&Session::open(connection).await?, recall, console).await,
         Command::Keys { command } => keys::keys(&Session::open(connection).await?, command, console).await,
         Command::Promote => admin::promote(&Session::open(connection).await?, console).await,
         Command::RemoveFollower { id } => admin::remove_follower(&Session::open(connection).await?, id, console).await,

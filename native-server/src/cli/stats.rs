@@ -109,6 +109,8 @@ fn collection_to_json(collection: &proto::CollectionStats) -> Value {
         "distances": collection.distances,
         "sequence": collection.sequence,
         "digest": collection.digest,
+        "coded": collection.coded,
+        "bytes_per_vector": collection.bytes_per_vector,
         "config": collection.config.as_ref().map(config_to_json),
     })
 }
@@ -152,6 +154,14 @@ fn to_text(stats: &proto::Stats, server: &str) -> String {
     lines.join("\n")
 }
 
+/// What a walk keeps in memory of a vector, and how many have codes if not all or none have.
+fn vector(collection: &proto::CollectionStats) -> String {
+    let sealed = collection.points - collection.pending;
+    let some = collection.coded != 0 && collection.coded != sealed;
+    let coded = if some { format!(", {} coded", count(collection.coded)) } else { String::new() };
+    format!("{:.0} B{coded}", collection.bytes_per_vector)
+}
+
 fn table(collections: &[proto::CollectionStats]) -> String {
     let mut table = Table::new(&[
         ("collection", Side::Left),
@@ -163,6 +173,7 @@ fn table(collections: &[proto::CollectionStats]) -> String {
         ("segments", Side::Right),
         ("on disk", Side::Right),
         ("in memory", Side::Right),
+        ("a vector", Side::Right),
         ("searches", Side::Right),
         ("state", Side::Left),
     ]);
@@ -179,6 +190,7 @@ fn table(collections: &[proto::CollectionStats]) -> String {
             count(collection.segments),
             bytes(collection.segment_bytes),
             bytes(collection.memtable_bytes),
+            vector(collection),
             count(collection.searches),
             state.to_string(),
         ]);

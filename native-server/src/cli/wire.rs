@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::metric::Metric;
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::types::PointId;
 use serde_json::Value;
 
@@ -67,12 +68,36 @@ pub(crate) fn metric_of(config: &proto::CollectionConfig) -> Result<Metric> {
     }
 }
 
+/// A quantization on the wire.
+pub(crate) const fn quantization_to_wire(quantization: Quantization) -> proto::Quantization {
+    match quantization {
+        Quantization::None => proto::Quantization::None,
+        Quantization::ScalarI8 => proto::Quantization::ScalarI8,
+    }
+}
+
+/// The quantization of a collection that the server described.
+///
+/// # Errors
+/// `Unsupported` when it is one of a later version.
+pub(crate) fn quantization_of(config: &proto::CollectionConfig) -> Result<Quantization> {
+    match proto::Quantization::try_from(config.quantization) {
+        Ok(proto::Quantization::None) => Ok(Quantization::None),
+        Ok(proto::Quantization::ScalarI8) => Ok(Quantization::ScalarI8),
+        Err(_) => {
+            let message = format!("quantization {} of `{}` is of a later version", config.quantization, config.name);
+            Err(Error::unsupported(message))
+        }
+    }
+}
+
 /// A configuration on the wire.
 pub(crate) fn config_to_wire(config: &CollectionConfig) -> proto::CollectionConfig {
     proto::CollectionConfig {
         name: config.name.to_string(),
         dimension: config.dimension as u64,
         metric: metric_to_wire(config.metric).into(),
+        quantization: quantization_to_wire(config.quantization).into(),
         m: config.m.map(u64::from),
         ef_construction: config.ef_construction.map(u64::from),
         ef_search: config.ef_search.map(u64::from),
@@ -88,6 +113,7 @@ pub(crate) fn config_of(config: &proto::CollectionConfig) -> Result<CollectionCo
     // What is too large stays too large, for the check.
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let checked = CollectionConfig {
+        quantization: quantization_of(config)?,
         m: config.m.map(small),
         ef_construction: config.ef_construction.map(small),
         ef_search: config.ef_search.map(small),
@@ -158,7 +184,13 @@ mod tests {
     #[test]
     fn configurations_survive_the_wire_and_numbers_that_are_too_large_do_not() {
         let plain = CollectionConfig::new("c", 4096, Metric::Cosine).unwrap();
-        let full = CollectionConfig { m: Some(64), ef_construction: Some(4096), ef_search: Some(1), ..plain.clone() };
+        let full = CollectionConfig {
+            quantization: Quantization::ScalarI8,
+            m: Some(64),
+            ef_construction: Some(4096),
+            ef_search: Some(1),
+            ..plain.clone()
+        };
         for config in [plain, full] {
             assert_eq!(config_of(&config_to_wire(&config)).unwrap(), config);
             let wrong = proto::CollectionConfig { ef_search: Some(1 << 40), ..config_to_wire(&config) };

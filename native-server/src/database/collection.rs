@@ -5,13 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use hyperspace_core::collection::{Collection, Scratch, SearchOutcome, SearchRequest, Snapshot, Urgency};
+use hyperspace_core::collection::{Collection, LiveSegment, Scratch, SearchOutcome, SearchRequest, Snapshot, Urgency};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
 use tokio::sync::watch;
 
 use super::held;
-use super::options::CollectionStats;
+use super::options::{CollectionStats, SegmentStats};
 
 /// Buffers that searches reuse; as many as there ever were searches at once.
 static SCRATCHES: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
@@ -122,8 +122,15 @@ impl OpenCollection {
                 distances: self.distances.load(Ordering::Relaxed),
                 sequence: view.through().0,
                 digest: engine.digest(),
+                coded: view.coded() as u64,
+                bytes_per_vector: view.bytes_per_vector(),
             }
         })
+    }
+
+    /// Figures of its sealed segments, oldest first.
+    pub fn sealed(&self) -> Vec<SegmentStats> {
+        self.read(|engine| engine.snapshot().segments().iter().map(|segment| describe(segment, engine)).collect())
     }
 
     /// # Errors
@@ -157,16 +164,27 @@ impl OpenCollection {
         work(&mut self.lock())
     }
 
+    /// What stands beside the points: for simulations, which compare it.
+    #[cfg(feature = "mutations")]
+    pub fn with_engine<T>(&self, look: impl FnOnce(&Collection) -> T) -> T {
+        look(&self.lock())
+    }
+
     pub(super) fn unsealed_bytes(&self) -> usize {
         self.unsealed_bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn want_seal(&self, wanted: bool) {
-        self.seal_wanted.store(wanted, Ordering::Relaxed);
+    pub(super) fn want_seal(&self) {
+        self.seal_wanted.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn urgency(&self) -> Urgency {
-        if self.seal_wanted.load(Ordering::Relaxed) { Urgency::Now } else { Urgency::WhenFull }
+        urgency(self.seal_wanted.load(Ordering::Relaxed))
+    }
+
+    /// The urgency of the seal that is about to be looked for: who wants one from here on wants the next.
+    pub(super) fn take_urgency(&self) -> Urgency {
+        urgency(self.seal_wanted.swap(false, Ordering::Relaxed))
     }
 
     pub(super) fn sealed_through(&self) -> Lsn {
@@ -213,4 +231,19 @@ impl OpenCollection {
         // A panic inside the engine may have left it half changed: nothing may be built on that.
         self.writer.lock().expect("the engine does not panic: its decoders and checks answer with errors")
     }
+}
+
+fn describe(LiveSegment { segment, live, .. }: &LiveSegment, engine: &Collection) -> SegmentStats {
+    SegmentStats {
+        id: segment.id(),
+        points: live.live().into(),
+        dead: live.dead().into(),
+        bytes: segment.byte_len() as u64,
+        coded: segment.codes().is_some(),
+        merging: engine.is_merging(segment.id()),
+    }
+}
+
+const fn urgency(seal_is_wanted: bool) -> Urgency {
+    if seal_is_wanted { Urgency::Now } else { Urgency::WhenFull }
 }

@@ -255,9 +255,7 @@ impl Database {
             self.give_up(group, &error);
             return;
         }
-        for Waiting { collection, prepared, answer, .. } in group {
-            let published = collection.write(|engine| engine.publish(&prepared));
-            self.note_work(&collection);
+        for (Waiting { prepared, answer, .. }, published) in self.publish(group) {
             if let Err(error) = &published {
                 self.become_read_only(error);
             }
@@ -273,6 +271,20 @@ impl Database {
             self.open_collections().iter().for_each(|collection| collection.tell());
         }
         self.shorten_log();
+    }
+
+    /// Shows what each collection has of a group at once: a view for every write would cost as much as all that waits for
+    /// a graph. The order matters within a collection only.
+    fn publish(&self, mut group: Vec<Waiting>) -> impl Iterator<Item = (Waiting, Result<Applied>)> + use<> {
+        group.sort_by_key(|waiting| waiting.collection.space());
+        let mut published = Vec::with_capacity(group.len());
+        for writes in group.chunk_by(|a, b| a.collection.space() == b.collection.space()) {
+            let collection = &writes[0].collection;
+            let prepared = writes.iter().map(|waiting| &waiting.prepared);
+            published.extend(collection.write(|engine| engine.publish_group(prepared)));
+            self.note_work(collection);
+        }
+        group.into_iter().zip(published)
     }
 
     fn append(&self, group: &[Waiting]) -> Result<()> {
@@ -341,7 +353,7 @@ impl Database {
 
     /// Has a memtable sealed however small it is.
     pub(super) fn ask_for_seal(&self, collection: &OpenCollection) {
-        collection.want_seal(true);
+        collection.want_seal();
         self.due.seal(collection.space());
     }
 }

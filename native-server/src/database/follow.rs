@@ -4,18 +4,21 @@
 //! pass for an outbox. A change of roles goes collection by collection; whoever dies in the middle goes on with it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyperspace_core::collection::{Collection, CollectionConfig};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::port::Durability;
-use hyperspace_core::sync::{Ask, Change, Cursor, Digest, Note, Session, SpaceKey, State, Step};
+use hyperspace_core::sync::{Ask, Change, Cursor, Digest, Leader, Note, ReplicaNote, Session, SpaceKey, State, Step};
 use hyperspace_core::types::{SpaceId, Tenant};
 use tokio::sync::watch;
 
 use super::collection::OpenCollection;
 use super::commit::Ticket;
+use super::replicate::stamp_of;
 use super::{Database, Entry, held, read};
+use crate::mutation::{self, Mutation};
 
 /// What a step of a session came to.
 #[derive(Debug)]
@@ -57,11 +60,23 @@ impl Database {
         let mut step = None;
         // Each row may need a new stamp, at a change of leaders.
         let stamps = collection.snapshot().len() + collection.stats().tombstones as usize + 1;
-        let ticket = self.submit(collection, Some(Durability::Strict), stamps, |engine, stamper| {
+        let is_durable = !mutation::is(Mutation::AcknowledgeBeforeDurable);
+        let durability = if is_durable { Durability::Strict } else { Durability::Relaxed };
+        let ticket = self.submit(collection, Some(durability), stamps, |engine, stamper| {
             if !matches!(engine.sync(), State::Replica(_)) {
                 return Err(Error::conflict(format!("collection `{}` follows nobody", collection.name())));
             }
-            Ok(match session.next(engine, stamper, self.now_ms())? {
+            let next = session.next(engine, stamper, self.now_ms())?;
+            if let Step::Store(change) = &next {
+                // What is written here once it leads is newer than what it has.
+                change.rows.iter().filter_map(stamp_of).for_each(|stamp| stamper.observe(stamp));
+            }
+            Ok(match next {
+                Step::Store(change) if mutation::is(Mutation::CursorBeforeRows) => {
+                    let note = Change { rows: Vec::new(), note: change.note.clone() };
+                    step = Some(Step::Store(change));
+                    Some(engine.prepare_change(&note)?)
+                }
                 Step::Store(change) => Some(engine.prepare_change(&change)?),
                 other => {
                     step = Some(other);
@@ -70,7 +85,14 @@ impl Database {
             })
         })?;
         Ok(match step {
-            None | Some(Step::Store(_)) => Stepped::Stored(ticket),
+            None => Stepped::Stored(ticket),
+            // Only a mistake comes here: the note of this change is on its way without its rows.
+            Some(Step::Store(change)) => {
+                self.wait_for(ticket)?;
+                let rows = Change { rows: change.rows, note: Note::Replica(ReplicaNote::default()) };
+                let prepare = |engine: &mut Collection, _: &mut Stamper| engine.prepare_change(&rows).map(Some);
+                Stepped::Stored(self.submit(collection, Some(durability), 0, prepare)?)
+            }
             Some(Step::Ask(question)) => Stepped::Ask(question),
             Some(Step::Wait) => Stepped::Waits,
             Some(Step::Rename) => {
@@ -94,13 +116,27 @@ impl Database {
         collection.read(|engine| engine.sync().key().copied())
     }
 
-    /// Makes every collection lead its own copy.
+    /// Makes every collection lead its own copy, in a server's term: no leader before had it, also of a collection that has
+    /// not met all of them.
     ///
     /// # Errors
     /// Those of [`Database::upsert`]; some collections may lead by then.
-    pub fn lead(&self) -> Result<()> {
+    pub fn lead(&self, term: u64) -> Result<()> {
+        let term = u32::try_from(term.max(1)).map_err(|_| Error::limit_exceeded(format!("there is no term {term}")))?;
+        self.term.store(term, Ordering::Relaxed);
+        // One that led before others did may not have come to follow them.
+        self.demote(|leader| leader.head().epoch < term)?;
         let follows = |state: &State| matches!(state, State::Replica(_));
-        self.change_those(follows, |_, _| Change { rows: Vec::new(), note: Note::Lead(Vec::new()) })
+        self.change_those(follows, |state, _| {
+            let State::Replica(replica) = state else { unreachable!("only those that follow were asked for") };
+            Change { rows: Vec::new(), note: Note::Lead(replica.missed(term)) }
+        })
+    }
+
+    /// Whether any collection leads.
+    pub fn leads(&self) -> bool {
+        let leads = |engine: &mut Collection| matches!(engine.sync(), State::Leader(_));
+        self.open_collections().iter().any(|collection| collection.read(leads))
     }
 
     /// Makes every collection that leads a replica, under a new name.
@@ -108,11 +144,15 @@ impl Database {
     /// # Errors
     /// Those of [`Database::upsert`]; some collections may follow by then.
     pub fn follow(&self) -> Result<()> {
-        let leads = |state: &State| matches!(state, State::Leader(_));
-        if self.open_collections().iter().any(|collection| collection.read(|engine| leads(engine.sync()))) {
+        self.demote(|_| true)
+    }
+
+    fn demote(&self, asks: impl Fn(&Leader) -> bool) -> Result<()> {
+        let asks = |state: &State| matches!(state, State::Leader(leader) if asks(leader));
+        if self.open_collections().iter().any(|collection| collection.read(|engine| asks(engine.sync()))) {
             self.take_new_name()?;
         }
-        self.change_those(leads, |state, (space, writer)| {
+        self.change_those(asks, |state, (space, writer)| {
             let State::Leader(leader) = state else { unreachable!("only those that lead were asked for") };
             leader.demoted(space.0, writer)
         })

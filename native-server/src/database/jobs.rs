@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyperspace_core::collection::{Job, SealedJob};
+use hyperspace_core::collection::{Job, SealedJob, Urgency};
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::segment::{Checks, Segment};
 use hyperspace_core::types::{Lsn, SegmentId, SpaceId};
@@ -170,24 +170,23 @@ impl Database {
         if self.state() != State::Ready {
             return Ok(());
         }
-        let urgency = collection.urgency();
+        // Where that is not enough, it is asked for again when the log is cut, or by those who wait.
+        let urgency = if kind == Kind::Seal { collection.take_urgency() } else { Urgency::WhenFull };
         let job = collection.read(|engine| match kind {
             Kind::Seal => engine.next_seal(urgency),
             Kind::Merge => engine.next_merge(urgency),
         });
-        if kind == Kind::Seal {
-            // Where that was not enough, it is asked for again when the log is cut, or by those who wait.
-            collection.want_seal(false);
-        }
-        let Some(job) = job else {
-            collection.tell();
-            return Ok(());
-        };
+        // Nothing has changed, so nobody is told: a writer that waits would only ask for the next look.
+        let Some(job) = job else { return Ok(()) };
         if kind == Kind::Merge {
             // Another indexer may find segments that this one does not hold.
             self.due.merge(collection.space());
         }
-        self.run(collection, job).map(drop)
+        let outcome = self.run(collection, job).map(drop);
+        if outcome.is_err() && urgency == Urgency::Now {
+            collection.want_seal();
+        }
+        outcome
     }
 
     /// Builds what a job is about and puts it into service; answers how many bytes the new segment has, or nothing when
@@ -224,7 +223,7 @@ impl Database {
 
     /// Runs a job to its end; `None` when nobody wants it any more.
     fn build(&self, collection: &OpenCollection, mut job: Job) -> Result<Option<SealedJob>> {
-        while job.step(STEP)?.remaining > 0 {
+        while self.builders.lead(|| job.step_with(&self.builders, STEP))?.remaining > 0 {
             if self.due.is_stopped() || collection.check().is_err() {
                 return Ok(None);
             }

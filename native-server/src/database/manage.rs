@@ -1,6 +1,7 @@
 //! Collections come, change and go. Each is durable before it is answered.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use hyperspace_core::collection::{Collection, CollectionConfig, Tuning};
@@ -21,7 +22,7 @@ impl Database {
     /// # Errors
     /// `AlreadyExists` when the name is taken; `InvalidArgument` when a setting is out of range.
     pub fn create(&self, tenant: &Tenant, config: CollectionConfig) -> Result<Arc<OpenCollection>> {
-        let engine = Collection::create_leading(config, self.new_key())?;
+        let engine = Collection::create_leading(config, self.new_key(), self.term.load(Ordering::Relaxed))?;
         let managing = held(&self.managing);
         let space = self.unused_space();
         self.put_new(&managing, tenant, space, engine)

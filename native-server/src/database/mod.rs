@@ -9,6 +9,7 @@
 //! manifest) makes the database read-only until it is opened again, which [`Keeper`] does while the process lives.
 
 mod aside;
+mod builders;
 pub mod check;
 mod collection;
 mod commit;
@@ -20,12 +21,13 @@ mod manage;
 mod options;
 mod recover;
 mod replicate;
+mod ship;
 mod upkeep;
 mod write;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -35,7 +37,7 @@ use hyperspace_core::log::Stamper;
 use hyperspace_core::types::{SpaceId, Tenant};
 use tokio::sync::{Notify, watch};
 
-use crate::disk::{DirectoryLock, Disk, LocalDisk};
+use crate::disk::{self, DirectoryLock, Disk, LocalDisk};
 use crate::store::catalog::Catalog;
 use crate::store::files::{self, SNAPSHOTS, Unreplaced};
 use crate::store::log::Log;
@@ -47,13 +49,15 @@ pub use follow::Stepped;
 pub use hyperspace_core::collection::Tuning;
 pub use keeper::Keeper;
 pub use options::{
-    CollectionStats, DatabaseOptions, DatabaseStats, SnapshotReport, State, VacuumReport, Which, Written,
+    CollectionStats, DatabaseOptions, DatabaseStats, SegmentStats, SnapshotReport, State, VacuumReport, Which, Written,
 };
 pub use replicate::{Greeting, Items, PINNED_FOR};
 
+use builders::Builders;
 use commit::Queue;
 use jobs::Due;
 use replicate::Pinned;
+use ship::Lent;
 
 /// All collections of all tenants in one data directory.
 ///
@@ -78,6 +82,7 @@ pub struct Database {
     /// Held by the caller who writes a group.
     committing: Mutex<()>,
     due: Arc<Due>,
+    builders: Builders,
     state: Mutex<State>,
     /// Signalled when the database has failed.
     failure: Notify,
@@ -87,10 +92,14 @@ pub struct Database {
     lock: Mutex<Option<DirectoryLock>>,
     /// Bytes of the log, for writers that look whether there is room.
     log_bytes: AtomicU64,
+    /// The term in which it leads: that of a collection which is made in it.
+    term: AtomicU32,
     points_written: AtomicU64,
     points_deleted: AtomicU64,
     /// Live points of a moment that replicas reconcile with, oldest first.
     pinned: Mutex<Vec<Pinned>>,
+    /// Segments that replicas fetch.
+    lent: Mutex<Vec<Lent>>,
     /// Tells whenever a collection changes.
     told: watch::Sender<()>,
     /// Tells whenever collections come, go or are tuned, or a file beside them is replaced.
@@ -185,6 +194,7 @@ impl Database {
             points_deleted: self.points_deleted.load(Ordering::Relaxed),
             disk_bytes: bytes_below(self.disk(), Path::new("")),
             log_bytes,
+            disk_free_bytes: disk::free_bytes(&self.disk().location(Path::new(""))).unwrap_or(0),
             log_syncs,
             log_records,
         }
@@ -322,7 +332,7 @@ impl Database {
 
 impl Database {
     /// All collections of all tenants, damaged ones aside.
-    fn open_collections(&self) -> Vec<Arc<OpenCollection>> {
+    pub fn open_collections(&self) -> Vec<Arc<OpenCollection>> {
         let spaces = read(&self.spaces);
         let open = spaces.values().filter_map(|entry| match entry {
             Entry::Open(collection) => Some(Arc::clone(collection)),

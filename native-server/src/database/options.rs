@@ -7,7 +7,7 @@ use hyperspace_core::collection::{Applied, SealPolicy};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::port::Durability;
 use hyperspace_core::sync::Digest;
-use hyperspace_core::types::PointId;
+use hyperspace_core::types::{PointId, SegmentId};
 
 /// How a database behaves.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct DatabaseOptions {
     pub durability: Durability,
     /// When memtables are sealed and segments merged.
     pub policy: SealPolicy,
-    /// Threads that build graphs; 0 leaves everything in memtables.
+    /// Threads that build graphs, and jobs at a time; 0 leaves everything in memtables.
     pub indexers: usize,
     /// A writer waits while its collection holds more bytes than this in its memtable.
     pub memtable_limit: usize,
@@ -136,6 +136,8 @@ pub struct DatabaseStats {
     pub disk_bytes: u64,
     /// Of these, the log's.
     pub log_bytes: u64,
+    /// What is free beside them; 0 where it cannot be told.
+    pub disk_free_bytes: u64,
     /// How often the log was made durable.
     pub log_syncs: u64,
     /// Records that it took.
@@ -153,7 +155,7 @@ impl DatabaseStats {
 }
 
 /// Figures of one collection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CollectionStats {
     /// Live points.
     pub points: u64,
@@ -181,4 +183,25 @@ pub struct CollectionStats {
     pub sequence: u64,
     /// What its live points amount to.
     pub digest: Digest,
+    /// Live points whose graph is over codes.
+    pub coded: u64,
+    /// Bytes of a vector, or of codes in its place, that walks over graphs read from.
+    pub bytes_per_vector: f64,
+}
+
+/// Figures of one sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentStats {
+    /// Its name.
+    pub id: SegmentId,
+    /// Live points.
+    pub points: u64,
+    /// Dead points that still take space.
+    pub dead: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Whether its graph is over codes.
+    pub coded: bool,
+    /// Whether a merge that is being worked at reads it.
+    pub merging: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
 use hyperspace_core::collection::Collection;
@@ -12,9 +12,10 @@ use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId, Tenant};
 use tokio::sync::{Notify, watch};
 
+use super::builders::Builders;
 use super::collection::OpenCollection;
 use super::options::{DatabaseOptions, State};
-use super::{Database, Entry, Environment};
+use super::{Database, Entry, Environment, Workers};
 use crate::disk::{Disk, failed};
 use crate::mutation::{self, Mutation};
 use crate::store::catalog::Catalog;
@@ -67,6 +68,7 @@ impl Database {
         };
         let engines = spaces.values().filter_map(|recovering| recovering.state.as_ref().ok());
         let newest_hlc = engines.map(Collection::newest_hlc).max().unwrap_or(0).max(catalog.newest_hlc);
+        let builders = if environment.workers == Workers::Own { options.indexers } else { 0 };
         let database = Self {
             stamper: Mutex::new(Stamper::new(catalog.writer, newest_hlc, catalog.reserved)),
             environment,
@@ -81,14 +83,17 @@ impl Database {
             queue: Arc::default(),
             committing: Mutex::default(),
             due: Arc::default(),
+            builders: Builders::start(builders)?,
             state: Mutex::new(state),
             failure: Notify::new(),
             is_damaged,
             threads: Mutex::default(),
             lock: Mutex::default(),
+            term: AtomicU32::new(1),
             points_written: AtomicU64::new(0),
             points_deleted: AtomicU64::new(0),
             pinned: Mutex::default(),
+            lent: Mutex::default(),
             told: watch::Sender::new(()),
             catalogued: watch::Sender::new(()),
         };

@@ -12,7 +12,8 @@ use hyperspace_core::error::{Error, Result};
 use hyperspace_core::log::Rec;
 use hyperspace_core::port::Durability;
 use hyperspace_core::sync::{
-    Cursor, Digest, Hello, ItemSet, Known, Leader, Offer, Page, Pushed, RowChange, Rows, SpaceKey, State, Welcome,
+    Cursor, Digest, Hello, ItemSet, Known, Leader, MAX_LEAD_MS, Offer, Page, Pushed, RowChange, Rows, SpaceKey, State,
+    Welcome,
 };
 use hyperspace_core::types::{IdKey, SpaceId, Stamp, Tenant};
 
@@ -34,6 +35,8 @@ pub struct Greeting {
     pub welcome: Welcome,
     /// The key of the space's digests.
     pub key: SpaceKey,
+    /// Whether it does better to take segments than rows.
+    pub ships: bool,
     /// The server's clock.
     pub now_ms: u64,
 }
@@ -78,11 +81,13 @@ impl Database {
     /// # Errors
     /// `Unavailable` when the collection does not lead, or the log cannot be made durable.
     pub fn welcome(&self, collection: &OpenCollection, hello: &Hello) -> Result<Greeting> {
-        let (welcome, key) = self.tell_durably(collection, |engine| {
+        let (welcome, key, ships) = self.tell_durably(collection, |engine| {
             let leader = leader(engine)?;
-            Ok((leader.welcome(hello), *leader.key()))
+            let welcome = leader.welcome(hello);
+            let ships = engine.ships(welcome.known_up_to(hello.cursor));
+            Ok((welcome, *leader.key(), ships))
         })?;
-        Ok(Greeting { welcome, key, now_ms: self.now_ms() })
+        Ok(Greeting { welcome, key, ships, now_ms: self.now_ms() })
     }
 
     /// Answers a writer's offers; the answer may leave once the ticket is done. Waits for memory as other writes do.
@@ -106,7 +111,11 @@ impl Database {
         self.finish_writes(collection)?;
         let mut answer = None;
         let ticket = self.submit(collection, Some(Durability::Strict), 0, |engine, stamper| {
-            let (pushed, change) = leader_in(engine, epoch)?.push(engine, writer, offers, self.now_ms());
+            // What is here was in time by the clock of some leader: so is what follows it, and what gets new stamps does.
+            let newest = engine.newest_hlc();
+            let now_ms = self.now_ms().max((newest >> 16).saturating_sub(MAX_LEAD_MS));
+            let (mut pushed, change) = leader_in(engine, epoch)?.push(engine, writer, offers, now_ms);
+            pushed.hlc = pushed.hlc.max(newest);
             // What is written here later is newer than what was accepted.
             let newest = change.rows.iter().filter_map(stamp_of).max();
             newest.into_iter().for_each(|stamp| stamper.observe(stamp));
@@ -220,13 +229,20 @@ impl Database {
         Ok(count)
     }
 
-    /// Gives the memory of items back that are kept for long enough.
-    pub fn unpin(&self) {
-        held(&self.pinned).retain(|pinned| !pinned.is_old());
+    /// Gives back what is kept for replicas and was for long enough; says whether anything is left.
+    pub fn unpin(&self) -> bool {
+        let (mut pinned, mut lent) = (held(&self.pinned), held(&self.lent));
+        pinned.retain(|pinned| !pinned.is_old());
+        lent.retain(|lent| !lent.is_old());
+        !pinned.is_empty() || !lent.is_empty()
     }
 
     /// Reads what a collection shows, and answers when all of it is durable.
-    fn tell_durably<T>(&self, collection: &OpenCollection, look: impl FnOnce(&Collection) -> Result<T>) -> Result<T> {
+    pub(super) fn tell_durably<T>(
+        &self,
+        collection: &OpenCollection,
+        look: impl FnOnce(&Collection) -> Result<T>,
+    ) -> Result<T> {
         self.check_writable()?;
         let seen = collection.read(|engine| look(engine))?;
         self.sync_log()?;
@@ -247,7 +263,7 @@ fn leader(engine: &Collection) -> Result<&Leader> {
 }
 
 /// The leader, if its term is the one that the replica knows.
-fn leader_in(engine: &Collection, epoch: u32) -> Result<&Leader> {
+pub(super) fn leader_in(engine: &Collection, epoch: u32) -> Result<&Leader> {
     let leader = leader(engine)?;
     let present = leader.head().epoch;
     if present == epoch {
@@ -259,7 +275,7 @@ fn leader_in(engine: &Collection, epoch: u32) -> Result<&Leader> {
     )))
 }
 
-fn stamp_of(row: &RowChange) -> Option<Stamp> {
+pub(super) fn stamp_of(row: &RowChange) -> Option<Stamp> {
     match row {
         RowChange::Put(rec) => Some(rec.stamp),
         RowChange::Forget(..) => None,

@@ -185,6 +185,12 @@ impl Disk for LocalDisk {
     }
 }
 
+/// What a process without privileges may still write to the file system that a path is on, if that can be told.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let system = rustix::fs::statvfs(path).ok()?;
+    system.f_bavail.checked_mul(system.f_frsize)
+}
+
 #[derive(Debug)]
 struct LocalFile(fs::File);
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use hyperspace_core::error::Error;
 use hyperspace_core::segment::SegmentBytes;
 
-pub(crate) use local::LOCK;
 pub use local::{DirectoryLock, LocalDisk};
+pub(crate) use local::{LOCK, free_bytes};
 
 /// Something in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]

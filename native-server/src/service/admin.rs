@@ -6,16 +6,18 @@ use tonic::Request;
 use super::collections::describe;
 use super::convert::small;
 use super::handlers::{Answer, Handlers};
+use super::log::{LogStream, log};
 use super::monitor::{StatsStream, monitor};
 use super::status::status;
-use super::{keys, lead};
+use super::{keys, lead, recall};
 use crate::database::Tuning;
 use crate::proto::admin_server::Admin;
 use crate::proto::{
     Collection, ConfigureRequest, CreateKeyRequest, CreateKeyResponse, CreateTokenRequest, CreateTokenResponse,
-    ListKeysRequest, ListKeysResponse, MonitorRequest, PromoteRequest, PromoteResponse, RebuildRequest,
-    RebuildResponse, RemoveFollowerRequest, RemoveFollowerResponse, RevokeKeyRequest, RevokeKeyResponse,
-    SnapshotRequest, SnapshotResponse, UsageRequest, UsageResponse, VacuumRequest, VacuumResponse,
+    ListKeysRequest, ListKeysResponse, LogRequest, MeasureRecallRequest, MeasureRecallResponse, MonitorRequest,
+    PromoteRequest, PromoteResponse, RebuildRequest, RebuildResponse, RemoveFollowerRequest, RemoveFollowerResponse,
+    RevokeKeyRequest, RevokeKeyResponse, SnapshotRequest, SnapshotResponse, UsageRequest, UsageResponse, VacuumRequest,
+    VacuumResponse,
 };
 
 #[tonic::async_trait]
@@ -38,6 +40,12 @@ impl Admin for Handlers {
 
     async fn monitor(&self, request: Request<MonitorRequest>) -> Answer<Self::MonitorStream> {
         monitor(self, request)
+    }
+
+    type LogStream = LogStream;
+
+    async fn log(&self, request: Request<LogRequest>) -> Answer<Self::LogStream> {
+        log(self, request)
     }
 
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Answer<SnapshotResponse> {
@@ -74,6 +82,10 @@ impl Admin for Handlers {
 
     async fn rebuild(&self, _: Request<RebuildRequest>) -> Answer<RebuildResponse> {
         Err(status(Error::unsupported("Rebuild is not built yet")))
+    }
+
+    async fn measure_recall(&self, request: Request<MeasureRecallRequest>) -> Answer<MeasureRecallResponse> {
+        recall::measure(self, request).await
     }
 
     async fn usage(&self, _: Request<UsageRequest>) -> Answer<UsageResponse> {

@@ -9,6 +9,7 @@ use hyperspace_core::filter::Filter;
 use hyperspace_core::metadata::{MAX_METADATA_BYTES, Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
 use hyperspace_core::port;
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::types::{CollectionName, PointId};
 use uuid::Uuid;
 
@@ -203,20 +204,28 @@ const fn metric_to(metric: Metric) -> proto::Metric {
     }
 }
 
+const fn quantization_to(quantization: Quantization) -> proto::Quantization {
+    match quantization {
+        Quantization::None => proto::Quantization::None,
+        Quantization::ScalarI8 => proto::Quantization::ScalarI8,
+    }
+}
+
 pub(super) fn config_from(config: Option<proto::CollectionConfig>) -> Result<collection::CollectionConfig> {
     let config = config.ok_or_else(|| Error::invalid_argument("the configuration is missing"))?;
     if !config.text_fields.is_empty() {
         return Err(Error::unsupported("text search is not built yet: leave `text_fields` out"));
     }
-    match proto::Quantization::try_from(config.quantization) {
-        Ok(proto::Quantization::None) => {}
-        Ok(proto::Quantization::ScalarI8) => return Err(Error::unsupported("quantization scalar_i8 is not built yet")),
+    let quantization = match proto::Quantization::try_from(config.quantization) {
+        Ok(proto::Quantization::None) => Quantization::None,
+        Ok(proto::Quantization::ScalarI8) => Quantization::ScalarI8,
         Err(_) => {
             return Err(Error::invalid_argument(format!("there is no quantization {}", config.quantization)));
         }
-    }
+    };
     let metric = metric_from(config.metric)?;
     let checked = collection::CollectionConfig {
+        quantization,
         m: small("m", config.m)?,
         ef_construction: small("ef_construction", config.ef_construction)?,
         ef_search: small("ef_search", config.ef_search)?,
@@ -231,7 +240,7 @@ pub(super) fn config_to(config: &collection::CollectionConfig) -> proto::Collect
         name: config.name.to_string(),
         dimension: config.dimension as u64,
         metric: metric_to(config.metric).into(),
-        quantization: proto::Quantization::None.into(),
+        quantization: quantization_to(config.quantization).into(),
         m: config.m.map(u64::from),
         ef_construction: config.ef_construction.map(u64::from),
         ef_search: config.ef_search.map(u64::from),
@@ -428,8 +437,13 @@ mod tests {
     fn configurations_cross_both_ways() {
         for metric in [Metric::L2, Metric::Cosine, Metric::Dot, Metric::Poincare] {
             let plain = CollectionConfig::new("c", 3, metric).unwrap();
-            let full =
-                CollectionConfig { m: Some(8), ef_construction: Some(100), ef_search: Some(50), ..plain.clone() };
+            let full = CollectionConfig {
+                quantization: Quantization::ScalarI8,
+                m: Some(8),
+                ef_construction: Some(100),
+                ef_search: Some(50),
+                ..plain.clone()
+            };
             for config in [plain, full] {
                 assert_eq!(config_from(Some(config_to(&config))).unwrap(), config);
             }

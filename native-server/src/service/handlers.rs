@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::Extensions;
 use hyperspace_core::error::{Error, Result};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use super::convert::name_from;
@@ -17,7 +17,7 @@ use super::work::{Workers, block};
 use crate::auth::{Caller, Keyring};
 use crate::database::{Database, Keeper, OpenCollection, Ticket, Written};
 
-/// Streams of figures at once.
+/// Streams of figures and of log lines at once.
 const MOST_WATCHERS: usize = 16;
 
 /// What an rpc is answered with.
@@ -90,6 +90,15 @@ impl Handlers {
             started: Instant::now(),
             stopping,
         }
+    }
+
+    /// A place among those who watch the server, as long as it is held.
+    ///
+    /// # Errors
+    /// `Unavailable` when all are taken.
+    pub(super) fn watching(&self) -> Result<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.watchers).try_acquire_owned();
+        place.map_err(|_| Error::unavailable("too many streams of figures or lines are open: close one"))
     }
 
     pub(super) fn call<M>(&self, request: Request<M>) -> Result<Call<M>> {

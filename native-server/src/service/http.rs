@@ -13,7 +13,7 @@ use super::handlers::Handlers;
 use super::monitor::{Figures, reason};
 use super::status::refusal;
 use super::work::block;
-use super::{access, demo, metrics, unbuilt};
+use super::{access, demo, metrics, segments};
 use crate::auth::Scope;
 use crate::settings::Settings;
 
@@ -29,8 +29,8 @@ pub(super) fn routes(handlers: Handlers, settings: &Settings) -> Router {
         .route("/healthz", get("alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(figures).layer(for_those_with(Scope::Admin)))
+        .route("/v1/segments/{space}/{segment}", get(segments::get).layer(for_those_with(Scope::Sync)))
         .with_state(handlers)
-        .merge(unbuilt::segments().layer(for_those_with(Scope::Sync)))
         .merge(demo::files(&settings.demo_dir))
 }
 

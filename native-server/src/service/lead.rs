@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use super::convert::config_to;
 use super::handlers::{Answer, Handlers};
 use super::limits::Lasting;
-use super::peers::Guest;
+use super::peers::{Guest, Peers};
 use super::status::status;
 use super::until;
 use super::work::block;
@@ -28,6 +28,7 @@ use crate::proto::{
     PromoteResponse, RemoveFollowerRequest, RemoveFollowerResponse, ReplicateRequest, Replication,
 };
 use crate::store::files::KEYS;
+use crate::store::standing::Standing;
 
 /// How often a follower hears of its leader, though nothing has changed.
 const PULSE: Duration = Duration::from_secs(1);
@@ -102,23 +103,31 @@ impl Telling {
 
     async fn message(&mut self, database: &Arc<Database>, with_catalog: bool) -> Result<LeaderMessage> {
         let (database, peers) = (Arc::clone(database), Arc::clone(&self.handlers.peers));
-        let (catalog, cursors) = block(move || {
-            let dropped = peers.standing().dropped;
-            let catalog = with_catalog.then(|| catalog(&database, dropped)).transpose()?;
-            let everything = database.everything();
-            let cursors = everything.iter().filter_map(|one| Some((one.space(), database.cursor(one)?)));
-            Ok((catalog, cursors.collect::<BTreeMap<_, _>>()))
-        })
-        .await?;
-        let changed = cursors.iter().filter(|(space, cursor)| self.told.get(space) != Some(cursor));
-        let heads = changed.map(|(space, cursor)| head(*space, *cursor)).collect();
-        self.told = cursors;
-        let standing = self.handlers.peers.standing();
-        Ok(LeaderMessage { group: standing.group, term: standing.term, catalog, heads })
+        let told = std::mem::take(&mut self.told);
+        let (message, told) = block(move || message(&peers, &database, &told, with_catalog)).await?;
+        self.told = told;
+        Ok(message)
     }
 }
 
-fn catalog(database: &Database, dropped: impl IntoIterator<Item = SpaceId>) -> Result<Catalog> {
+/// What a follower is told who believes collections to stand as given; also where they stand.
+pub(super) fn message(
+    peers: &Peers,
+    database: &Database,
+    told: &BTreeMap<SpaceId, Cursor>,
+    with_catalog: bool,
+) -> Result<(LeaderMessage, BTreeMap<SpaceId, Cursor>)> {
+    let standing = peers.standing();
+    let catalog = with_catalog.then(|| catalog(database, &standing)).transpose()?;
+    let everything = database.everything();
+    let cursors = everything.iter().filter_map(|one| Some((one.space(), database.cursor(one)?)));
+    let cursors: BTreeMap<_, _> = cursors.collect();
+    let changed = cursors.iter().filter(|(space, cursor)| told.get(space) != Some(cursor));
+    let heads = changed.map(|(space, cursor)| head(*space, *cursor)).collect();
+    Ok((LeaderMessage { group: standing.group, term: standing.term, catalog, heads }, cursors))
+}
+
+fn catalog(database: &Database, standing: &Standing) -> Result<Catalog> {
     let collections = database.everything();
     let collections = collections.iter().filter_map(|collection| {
         Some(CatalogEntry {
@@ -130,8 +139,9 @@ fn catalog(database: &Database, dropped: impl IntoIterator<Item = SpaceId>) -> R
     });
     Ok(Catalog {
         collections: collections.collect(),
-        dropped: dropped.into_iter().map(|space| space.0).collect(),
+        dropped: standing.dropped.iter().map(|space| space.0).collect(),
         keys: database.read_aside(KEYS)?.unwrap_or_default(),
+        followers: standing.followers.iter().copied().collect(),
     })
 }
 
@@ -150,15 +160,21 @@ pub(super) async fn acknowledge(
     let peers = Arc::clone(&handlers.peers);
     handlers
         .answer(request, move |call| {
-            peers.check_leads()?;
-            let follower = call.message.follower;
-            if !peers.standing().followers.contains(&follower) {
-                return Err(Error::not_found(format!("there is no follower {follower:016x}")));
-            }
-            peers.note_progress(follower, call.message.heads.iter().map(cursor));
+            take_progress(&peers, &call.message)?;
             Ok(AcknowledgeResponse {})
         })
         .await
+}
+
+/// Takes note of what a follower says that it has.
+pub(super) fn take_progress(peers: &Peers, message: &AcknowledgeRequest) -> Result<()> {
+    peers.check_leads()?;
+    let follower = message.follower;
+    if !peers.standing().followers.contains(&follower) {
+        return Err(Error::not_found(format!("there is no follower {follower:016x}")));
+    }
+    peers.note_progress(follower, message.heads.iter().map(cursor));
+    Ok(())
 }
 
 pub(super) async fn promote(handlers: &Handlers, request: Request<PromoteRequest>) -> Answer<PromoteResponse> {

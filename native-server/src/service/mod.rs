@@ -22,23 +22,28 @@ mod keys;
 mod latency;
 mod lead;
 mod limits;
+mod log;
 mod metrics;
 mod monitor;
 mod peers;
 mod points;
 mod pull;
+mod recall;
 mod recount;
 mod reopen;
 mod router;
 mod scroll;
 mod search;
+mod segments;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub mod simulation;
 mod status;
 mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod unbuilt;
 mod work;
 
 use std::future::Future;

@@ -1,8 +1,7 @@
 //! Figures of the server: what a stream of them shows, and the differences that each stream takes for itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -18,9 +17,9 @@ use super::status::status;
 use super::until;
 use super::work::block;
 use super::{latency, lead};
-use crate::auth::Caller;
-use crate::database::{DatabaseStats, OpenCollection, State};
-use crate::proto::{CollectionStats, MonitorRequest, Stats};
+use crate::auth::{Caller, Scope};
+use crate::database::{Database, DatabaseStats, OpenCollection, SegmentStats, State};
+use crate::proto::{self, CollectionStats, MonitorRequest, Stats, TenantStats};
 
 /// Rates are over at least this long: a second, less what one of two ticks may be late.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(900);
@@ -122,8 +121,7 @@ pub(super) fn monitor(handlers: &Handlers, request: Request<MonitorRequest>) -> 
         0 => u64::MAX,
         count => count,
     };
-    let place = Arc::clone(&handlers.watchers).try_acquire_owned();
-    let place = place.map_err(|_| status(Error::unavailable("too many streams of figures are open: close one")))?;
+    let place = handlers.watching().map_err(status)?;
     let (sender, receiver) = mpsc::channel(1);
     let handlers = handlers.clone();
     tokio::spawn(async move {
@@ -166,10 +164,11 @@ async fn watch(
             of.keyring.check(&caller)?;
             let collections = collections_of(&caller, &of.keeper.database());
             let collections: Vec<_> = collections.iter().map(|collection| describe(collection)).collect();
-            Ok((Figures::read(&of), collections, lead::figures(&of)))
+            Ok((Figures::read(&of), collections, lead::figures(&of), tenants(&caller, &of.keeper.database())))
         });
-        let message = read.await.map(|(figures, collections, replication)| Stats {
+        let message = read.await.map(|(figures, collections, replication, tenants)| Stats {
             replication: Some(replication),
+            tenants,
             ..stats(&mut window, figures, collections)
         });
         let is_last = message.is_err();
@@ -203,6 +202,8 @@ fn stats(window: &mut Window, figures: Figures, collections: Vec<CollectionStats
         reopenings,
         collections,
         replication: None,
+        disk_free_bytes: database.disk_free_bytes,
+        tenants: Vec::new(),
     }
 }
 
@@ -224,7 +225,32 @@ fn describe(collection: &OpenCollection) -> CollectionStats {
         sequence: stats.sequence,
         config: Some(config_to(collection.snapshot().config())),
         digest: format!("{:032x}", stats.digest.sum),
+        coded: stats.coded,
+        bytes_per_vector: stats.bytes_per_vector,
+        sealed: collection.sealed().into_iter().map(segment).collect(),
     }
+}
+
+fn segment(SegmentStats { id, points, dead, bytes, coded, merging }: SegmentStats) -> proto::SegmentStats {
+    proto::SegmentStats { id: id.to_string(), points, dead, bytes, coded, merging }
+}
+
+/// The sums of every tenant, for whoever may know that there are others.
+fn tenants(caller: &Caller, database: &Database) -> Vec<TenantStats> {
+    if caller.require(Scope::Admin).and_then(|()| caller.require_key()).is_err() {
+        return Vec::new();
+    }
+    let mut sums: BTreeMap<String, TenantStats> = BTreeMap::new();
+    for collection in database.open_collections() {
+        let (name, stats) = (collection.tenant().name().to_owned(), collection.stats());
+        let sum = sums.entry(name.clone()).or_insert_with(|| TenantStats { name, ..TenantStats::default() });
+        sum.collections += 1;
+        sum.points += stats.points;
+        sum.segment_bytes += stats.segment_bytes;
+        sum.memtable_bytes += stats.memtable_bytes;
+        sum.searches += stats.searches;
+    }
+    sums.into_values().collect()
 }
 
 /// The memory that the process occupies, where the system tells it as Linux does.

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::database::{Keeper, OpenCollection};
+use crate::mutation::{self, Mutation};
+use crate::proto::ReplicateRequest;
 use crate::settings::{Role, Settings, WriteConcern};
 use crate::store::files::STANDING;
 use crate::store::standing::Standing;
@@ -24,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A follower that was not heard of for so long is not waited for.
 const AWAY: Duration = Duration::from_hours(24);
+
+/// The number of who asks what a leader has to say and does not follow yet.
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "simulations see it"))]
+pub const NOBODY: u64 = 0;
 
 /// This server among others.
 pub(super) struct Peers {
@@ -97,7 +103,7 @@ impl Peers {
         }
         let leads = standing.leads;
         if leads {
-            database.lead()?;
+            database.lead(standing.term)?;
         }
         Ok(Self {
             keeper,
@@ -178,14 +184,17 @@ impl Peers {
             return Ok((held(&self.standing).term, false));
         }
         if !held(&self.standing).leads {
-            self.change(|standing| {
+            let own = self.keeper.database().number();
+            self.change_unless(Mutation::LeadBeforeStanding, |standing| {
                 standing.leads = true;
                 standing.term += 1;
+                standing.followers.remove(&own);
             })?;
         }
-        self.keeper.database().lead()?;
+        let term = held(&self.standing).term;
+        self.keeper.database().lead(term)?;
         self.leads.send_replace(true);
-        Ok((held(&self.standing).term, true))
+        Ok((term, true))
     }
 
     /// Begins to follow a leader that says which servers belong together, and its term.
@@ -208,9 +217,29 @@ impl Peers {
         // From here on nobody else writes; who wrote before is in the log.
         self.leads.send_replace(false);
         if (own.group, own.term, own.leads) != (group, term, false) {
-            self.change(|standing| (standing.group, standing.term, standing.leads) = (group, term, false))?;
+            self.change_unless(Mutation::FollowBeforeStanding, |standing| {
+                (standing.group, standing.term, standing.leads) = (group, term, false);
+            })?;
         }
         self.keeper.database().follow()
+    }
+
+    /// Does what the leader of a term has told, unless this server does not follow it any more; until that is done it does not
+    /// begin to lead, or to follow another one.
+    ///
+    /// # Errors
+    /// `Conflict` when it does not; those of the work.
+    pub(super) fn while_following<T>(&self, term: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _changing = held(&self.changing);
+        let own = self.standing();
+        if own.leads || own.term != term {
+            let role = if own.leads { "leads" } else { "follows" };
+            return Err(Error::conflict(format!(
+                "the leader of term {term} has told it, this server {role} in {}",
+                own.term
+            )));
+        }
+        work()
     }
 
     /// Takes note of a deletion, before it happens: whoever comes back with the collection must not bring it back.
@@ -224,12 +253,13 @@ impl Peers {
         })
     }
 
-    /// Takes over which spaces were deleted.
-    pub(super) fn take_dropped(&self, dropped: BTreeSet<SpaceId>) -> Result<()> {
-        if held(&self.standing).dropped == dropped {
+    /// Takes over which spaces were deleted, and who follows: they are the ones to ask for a majority once this server leads.
+    pub(super) fn take_over(&self, dropped: BTreeSet<SpaceId>, followers: BTreeSet<u64>) -> Result<()> {
+        let own = self.standing();
+        if (&own.dropped, &own.followers) == (&dropped, &followers) {
             return Ok(());
         }
-        self.change(|standing| standing.dropped = dropped)
+        self.change(|standing| (standing.dropped, standing.followers) = (dropped, followers))
     }
 
     /// Admits a follower, for as long as the guest lives.
@@ -251,13 +281,16 @@ impl Peers {
                 own.term
             )));
         }
-        if own.group == 0 || !own.followers.contains(&follower) {
+        let is_known = follower == NOBODY || own.followers.contains(&follower);
+        if own.group == 0 || !is_known {
             let drawn = self.keeper.database().random_u64().max(1);
             self.change(|standing| {
                 if standing.group == 0 {
                     (standing.group, standing.term, standing.leads) = (drawn, standing.term.max(1), true);
                 }
-                standing.followers.insert(follower);
+                if !is_known {
+                    standing.followers.insert(follower);
+                }
             })?;
         }
         held(&self.progress).entry(follower).or_default().streams += 1;
@@ -307,11 +340,7 @@ impl Peers {
         let mut progressed = self.progressed.subscribe();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let followers = self.followers();
-            let has = |progress: &Progress| {
-                progress.heads.get(&space).is_some_and(|head| head.epoch == wanted.epoch && head.seq >= wanted.seq)
-            };
-            let (have, all) = (1 + followers.iter().filter(|(_, progress)| has(progress)).count(), 1 + followers.len());
+            let (have, all) = self.copies(space, wanted);
             if 2 * have > all {
                 return Ok(());
             }
@@ -322,6 +351,23 @@ impl Peers {
                 )));
             }
         }
+    }
+
+    /// How many servers have a collection up to there, as far as is known here, and how many there are.
+    pub(super) fn copies(&self, space: SpaceId, wanted: Cursor) -> (usize, usize) {
+        let followers = self.followers();
+        let has = |progress: &Progress| {
+            progress.heads.get(&space).is_some_and(|head| head.epoch == wanted.epoch && head.seq >= wanted.seq)
+        };
+        (1 + followers.iter().filter(|(_, progress)| has(progress)).count(), 1 + followers.len())
+    }
+
+    /// How this server asks to follow. While anything here leads it asks as nobody: once it follows, it has another name, and
+    /// whoever it had asked as would be waited for in vain.
+    pub(super) fn request(&self) -> ReplicateRequest {
+        let (database, own) = (self.keeper.database(), self.standing());
+        let follower = if database.leads() { NOBODY } else { database.number() };
+        ReplicateRequest { follower, group: own.group, term: own.term }
     }
 
     /// What a follower knows of the way to its leader.
@@ -336,6 +382,15 @@ impl Peers {
         self.keeper.database().replace_aside(STANDING, &next.encode())?;
         *standing = next;
         Ok(())
+    }
+
+    /// Makes a change durable, unless leaving it in memory is the mistake to be made.
+    fn change_unless(&self, mutation: Mutation, change: impl FnOnce(&mut Standing)) -> Result<()> {
+        if mutation::is(mutation) {
+            change(&mut held(&self.standing));
+            return Ok(());
+        }
+        self.change(change)
     }
 }
 

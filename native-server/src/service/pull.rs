@@ -3,7 +3,8 @@
 //! Each space of a stream has a task of its own; together they have room for one page, which is put together when there is
 //! room for it. So a client that reads slowly holds one page, and one that does not read is given up. A stream gives its
 //! request's place back (see [`Lasting`]) and takes one among the streams; while it waits it takes nothing else. Whether its
-//! caller still is one is asked before every page, and whenever it tells that it lives.
+//! caller still is one is asked before every page, and whenever it tells that it lives; it also does so when collections of
+//! the caller have come or gone.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::handlers::{Answer, Call, Handlers};
+use super::handlers::{Answer, Call, Handlers, collections_of};
 use super::limits::Lasting;
 use super::status::status;
 use super::sync::MOST_BYTES;
@@ -135,6 +136,9 @@ fn spaces(call: &Call<PullRequest>, guest: &Guest) -> Result<Vec<Space>> {
 }
 
 async fn run(spaces: Vec<Space>, guest: Guest, pages: Arc<Semaphore>, sender: Sender, stopping: watch::Receiver<bool>) {
+    let (database, caller) = (Arc::clone(&spaces[0].database), guest.caller.clone());
+    let visible = || collections_of(&caller, &database).iter().map(|one| one.space()).collect::<BTreeSet<_>>();
+    let (mut known, mut catalog) = (visible(), database.watch_catalog());
     let mut each = JoinSet::new();
     for space in spaces {
         each.spawn(space.send(Arc::clone(&pages), sender.clone()));
@@ -152,6 +156,13 @@ async fn run(spaces: Vec<Space>, guest: Guest, pages: Arc<Semaphore>, sender: Se
                 }
                 // Where there is no room, a page is on its way, which tells as much.
                 let _ = sender.try_send(Ok(PullResponse::default()));
+            }
+            Ok(()) = catalog.changed() => {
+                // Others' collections are nobody's business.
+                let now = visible();
+                if now != known && sender.try_send(Ok(PullResponse::default())).is_ok() {
+                    known = now;
+                }
             }
             ended = each.join_next() => match ended {
                 None => return,

@@ -1,8 +1,7 @@
 //! Every path of the one port, and what a request passes on its way there.
 //!
 //! ```text
-//! panics ─► guard ─► CORS ─► bound ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► access ─┬─► admit ─► our services
-//!                                   │                                         │           └─► what is not built
+//! panics ─► guard ─► CORS ─► bound ─┬─ application/grpc* ─► gRPC-web ─► mend ─┬─► access ─► admit ─► our services
 //!                                   │                                         └─► health, reflection
 //!                                   └─ anything else ─► HTTP ─┬─► access ─► figures, segments
 //!                                                             └─► whether the server is ready, the demo
@@ -34,7 +33,7 @@ use super::guard::{self, Guard};
 use super::handlers::Handlers;
 use super::limits::{self, Limits};
 use super::status::{self, is_grpc, no_such_rpc, refusal};
-use super::{access, http as plain, unbuilt};
+use super::{access, http as plain};
 use crate::proto;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::collections_server::CollectionsServer;
@@ -73,7 +72,6 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .add_service(SyncServer::new(handlers.clone()).max_decoding_message_size(longest))
         .into_axum_router()
         .layer(from_fn_with_state(limits.clone(), limits::admit))
-        .merge(unbuilt::rpcs())
         .layer(from_fn_with_state(gate, access::rpc));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)

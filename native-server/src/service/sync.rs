@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use hyperspace_core::collection::Shipment;
 use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::sync::{Code, Cursor, Hello, Offer, Pushed, decode_all, encode_all, respond};
 use hyperspace_core::types::{IdKey, SpaceId};
+use tokio::runtime::Handle;
 use tonic::{Request, Response};
 
 use super::convert::{config_from, name_from};
@@ -16,11 +18,12 @@ use super::pull::{PageStream, pull};
 use super::status::status;
 use super::work::block;
 use crate::auth::Scope;
-use crate::database::{OpenCollection, PINNED_FOR};
+use crate::database::{Database, OpenCollection, PINNED_FOR};
 use crate::proto::sync_server::Sync as Service;
 use crate::proto::{
-    AcknowledgeRequest, AcknowledgeResponse, CollectionConfig, FetchRequest, FetchResponse, HelloRequest,
-    HelloResponse, PullRequest, PushRequest, PushResponse, ReconcileRequest, ReconcileResponse, ReplicateRequest,
+    AcknowledgeRequest, AcknowledgeResponse, CollectionConfig, FetchRequest, FetchResponse, GetManifestRequest,
+    GetManifestResponse, HelloRequest, HelloResponse, PullRequest, PushRequest, PushResponse, ReconcileRequest,
+    ReconcileResponse, ReplicateRequest,
 };
 
 /// The longest list of offers, and about how long a page and an answer to a fetch are at most.
@@ -58,6 +61,10 @@ impl Service for Handlers {
 
     async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Answer<AcknowledgeResponse> {
         lead::acknowledge(self, request).await
+    }
+
+    async fn get_manifest(&self, request: Request<GetManifestRequest>) -> Answer<GetManifestResponse> {
+        self.answer(request, manifest).await
     }
 
     async fn reconcile(&self, request: Request<ReconcileRequest>) -> Answer<ReconcileResponse> {
@@ -114,6 +121,7 @@ fn hello(call: Call<HelloRequest>) -> Result<HelloResponse> {
         key: greeting.key.0.to_vec(),
         welcome: encode_all(&greeting.welcome),
         server_time_ms: greeting.now_ms,
+        ships: greeting.ships,
     })
 }
 
@@ -202,6 +210,33 @@ fn fetch(call: Call<FetchRequest>) -> Result<FetchResponse> {
     Ok(FetchResponse { recs: encode_all(&recs), answered: answered as u32, head })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a call is spent by its work")]
+fn manifest(call: Call<GetManifestRequest>) -> Result<GetManifestResponse> {
+    let GetManifestRequest { space, epoch, after } = call.message;
+    let (Shipment { cursor, floor, manifest, .. }, units) = call.database.ship(&*call.space(space)?, epoch, after)?;
+    unpin_later(&call.database);
+    Ok(GetManifestResponse {
+        manifest: manifest.encode(),
+        units: units.concat(),
+        seq: cursor.seq,
+        floor_seq: floor.seq,
+        floor_hlc: floor.hlc,
+    })
+}
+
+/// Has a database give back what it keeps for replicas once nobody needs it.
+fn unpin_later(database: &Arc<Database>) {
+    let database = Arc::downgrade(database);
+    Handle::current().spawn(async move {
+        loop {
+            tokio::time::sleep(PINNED_FOR).await;
+            if !database.upgrade().is_some_and(|database| database.unpin()) {
+                return;
+            }
+        }
+    });
+}
+
 async fn reconcile(handlers: &Handlers, request: Request<ReconcileRequest>) -> Result<ReconcileResponse> {
     let call = handlers.call(request)?;
     let turn = handlers.workers.queue()?;
@@ -214,13 +249,7 @@ async fn reconcile(handlers: &Handlers, request: Request<ReconcileRequest>) -> R
     .await?;
     let (items, is_new) = items;
     if is_new {
-        let database = Arc::downgrade(&call.database);
-        tokio::spawn(async move {
-            tokio::time::sleep(PINNED_FOR).await;
-            if let Some(database) = database.upgrade() {
-                database.unpin();
-            }
-        });
+        unpin_later(&call.database);
     }
     turn.compute(move || {
         let frame = respond(&items, &call.message.frame, MOST_FRAME).map_err(|error| of_caller("the frame", error))?;

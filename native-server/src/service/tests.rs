@@ -29,7 +29,7 @@ use crate::proto::points_client::PointsClient;
 use crate::proto::vectors::Rows;
 use crate::proto::{
     CollectionConfig, ConfigureRequest, CountRequest, CreateCollectionRequest, DeleteCollectionRequest, DeleteRequest,
-    GetCollectionRequest, GetRequest, ListCollectionsRequest, Metric, MonitorRequest, PointId, PointIds, Quantization,
+    GetCollectionRequest, GetRequest, ListCollectionsRequest, Metric, MonitorRequest, PointId, PointIds,
     RebuildRequest, ScrollRequest, SearchBatchRequest, SearchRequest, SetMetadataRequest, UpsertRequest, Vectors,
     delete_request,
 };
@@ -370,14 +370,10 @@ async fn an_answer_that_grows_too_long_is_given_up() {
 #[tokio::test]
 async fn what_is_not_built_or_not_known_says_so() {
     let server = start(&[]).await;
-    let scalar = CreateCollectionRequest {
-        config: Some(CollectionConfig { quantization: Quantization::ScalarI8.into(), ..of("q", 2).config.unwrap() }),
-    };
     let texts = CreateCollectionRequest {
         config: Some(CollectionConfig { text_fields: vec!["title".into()], ..of("t", 2).config.unwrap() }),
     };
     let unsupported = kind(Code::Unimplemented, "unsupported");
-    assert_eq!(refused(server.collections().create(scalar)).await, unsupported);
     assert_eq!(refused(server.collections().create(texts)).await, unsupported);
     assert_eq!(refused(server.admin().rebuild(RebuildRequest::default())).await, unsupported);
     let text = SearchRequest { text: "words".into(), ..search("line", 0.0, 1) };
@@ -389,7 +385,6 @@ async fn what_is_not_built_or_not_known_says_so() {
         format!("{head}content-length: 5\r\n\r\n\0\0\0\0\0")
     };
     let cases = [
-        ("/hyperspace.v1.Sync/GetManifest", "is%20not%20built%20yet"),
         ("/hyperspace.v1.Admin/Promotes", "no%20such%20rpc"),
         ("/hyperspace.v1.Points/Upsert2", "no%20such%20rpc"),
         ("/hyperspace.v1.Other/Get", "no%20such%20rpc"),
@@ -401,8 +396,6 @@ async fn what_is_not_built_or_not_known_says_so() {
         assert!(answer.contains("content-type: application/grpc-web+proto"), "{path}: {answer}");
         assert!(answer.contains("hyperspace-error: unsupported"), "{path}: {answer}");
     }
-    let segment = server.get("/v1/segments/0/0", "host: localhost\r\n").await;
-    assert!(segment.starts_with("HTTP/1.1 501 "), "{segment}");
 }
 
 #[tokio::test]

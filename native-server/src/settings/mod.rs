@@ -78,7 +78,7 @@ settings! {
     allowed_origins: Vec<Origin> = Vec::new();
     /// Folder of the built demo page, served at `/`.
     demo_dir: PathBuf = PathBuf::from("web-demo/dist");
-    /// Threads that build graphs.
+    /// Threads that build graphs, each graph with all of them.
     indexers: NonZeroUsize = count(DatabaseOptions::default().indexers);
     /// Writers wait while a collection has more bytes than this in memory that are in no segment yet.
     memtable_limit_bytes: NonZeroUsize = count(DatabaseOptions::default().memtable_limit);

@@ -1,16 +1,19 @@
 //! The service `Admin`: tuning, figures, snapshots, vacuum.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use hyperspace_core::error::ErrorKind;
 use hyperspace_server::proto::{
-    CollectionConfig, ConfigureRequest, CreateCollectionRequest, DeleteCollectionRequest, Metric, MonitorRequest,
-    SearchBatchRequest, SnapshotRequest, Stats, UpsertRequest, VacuumRequest,
+    CollectionConfig, ConfigureRequest, CreateCollectionRequest, DeleteCollectionRequest, LogRequest,
+    MeasureRecallRequest, Metric, MonitorRequest, Quantization, Scope, SearchBatchRequest, SnapshotRequest, Stats,
+    UpsertRequest, VacuumRequest,
 };
 
 use crate::support::bytes_below;
-use crate::support::client::{Client, batch, config, f32s, found, nearest, number, numbers};
+use crate::support::client::{Client, admin_key, batch, config, f32s, found, key_of, nearest, number, numbers};
 use crate::support::model::model_of;
+use crate::support::program::{Program, SERVER, command};
 use crate::support::random::Random;
 use crate::support::refusal::refused;
 use crate::support::server::Running;
@@ -128,12 +131,71 @@ async fn a_stream_of_figures_tells_the_truth() {
     assert!(c.memtable_bytes >= 100 * 16 * 4, "{} bytes in memory", c.memtable_bytes);
     assert!(c.segment_bytes >= 3_000 * (16 * 4 + 25), "{} bytes in segments", c.segment_bytes);
 
+    let [sealed] = &c.sealed[..] else { panic!("one segment: {:?}", c.sealed) };
+    assert_eq!((sealed.points, sealed.dead, sealed.coded, sealed.merging), (2_700, 300, false, false));
+    assert_eq!((sealed.bytes, sealed.id.len()), (c.segment_bytes, 64));
+    assert!(stats.disk_free_bytes > 0, "there is room for this test");
+
     // Bytes are reported whole: vectors, graph, ids, metadata, log.
     let (whole, log) = (bytes_below(&server.data, "snapshots"), bytes_below(&server.data.join("log"), "-"));
     assert_eq!(stats.disk_bytes, whole);
     assert_eq!(stats.log_bytes, log);
     assert!(stats.disk_bytes >= stats.log_bytes + c.segment_bytes);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_sees_the_sums_of_all_tenants_and_a_tenant_none() {
+    let server = Running::new().await;
+    let nobody = server.client().await;
+    let (_, first) = nobody.create_key(admin_key()).await;
+    let admin = nobody.key(&first);
+    let mut keys = Vec::new();
+    for (tenant, collections) in [("bob", &["c"][..]), ("ada", &["c", "d"])] {
+        let (_, key) = admin.create_key(key_of(tenant, &[Scope::Read, Scope::Write])).await;
+        let client = nobody.key(&key);
+        for name in collections {
+            client.create(name, 1, Metric::L2).await;
+            client.upsert(batch(name, numbers(0..5), &[1.0; 5])).await;
+        }
+        client.search(nearest("c", &[1.0], 1)).await;
+        keys.push(client);
+    }
+    let tenants = admin.stats().await.tenants;
+    let sums: Vec<_> =
+        tenants.iter().map(|sum| (sum.name.as_str(), sum.collections, sum.points, sum.searches)).collect();
+    assert_eq!(sums, [("ada", 2, 10, 1), ("bob", 1, 5, 1)]);
+    assert!(tenants.iter().all(|sum| sum.memtable_bytes > 0 && sum.segment_bytes == 0), "{tenants:?}");
+    for client in keys {
+        assert_eq!(client.stats().await.tenants, []);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_told_from_its_kept_lines_on_to_its_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--listen", "127.0.0.1:0", "--data-dir", "data", "--log", "info"];
+    let server = Program::listening(command(SERVER, folder.path(), &arguments).stderr(Stdio::null()));
+    let client = server.client().await;
+    let mut kept = client.admin().log(LogRequest::default()).await.unwrap().into_inner();
+    let first = kept.message().await.unwrap().unwrap();
+    assert_eq!((first.number, first.level.as_str()), (1, "INFO"));
+    assert!(first.text.starts_with("the database was opened in "), "{first:?}");
+    while kept.message().await.unwrap().is_some() {}
+
+    let mut lines = client.admin().log(LogRequest { follow: true }).await.unwrap().into_inner();
+    assert_eq!(lines.message().await.unwrap().unwrap(), first);
+    server.signal("TERM");
+    let mut texts = Vec::new();
+    let ended = loop {
+        match lines.message().await {
+            Ok(line) => texts.push(line.unwrap().text),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.message(), "the server is stopping", "behind {texts:?}");
+    assert!(server.wait().0.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +277,39 @@ async fn a_snapshot_is_a_database_of_its_moment() {
     of_copy.upsert(batch("c", vec![number(1)], &[0.0; 4])).await;
     assert_eq!(ada.count("hers", "").await, 12, "the original goes on by itself");
     copy.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quantised_collection_tells_its_bytes_a_vector_and_its_measured_recall() {
+    let server = Running::new().await;
+    let client = server.client().await;
+    let config = CollectionConfig { quantization: Quantization::ScalarI8.into(), ..config("c", 24, Metric::L2) };
+    client.collections().create(CreateCollectionRequest { config: Some(config) }).await.unwrap();
+    let measure = async |client: &Client, ef_search| {
+        let request = MeasureRecallRequest { collection: "c".into(), ef_search, ..Default::default() };
+        client.admin().measure_recall(request).await.unwrap().into_inner()
+    };
+    let nothing = measure(&client, None).await;
+    assert_eq!((nothing.queries, nothing.low, nothing.high), (0, 0.0, 1.0));
+
+    let rows = Random::new(7).rows(3_000, 24);
+    client.upsert(batch("c", numbers(0..3_000), &rows)).await;
+    client.vacuum("c").await;
+    let server = server.restart().await;
+    let client = server.client().await;
+    let stats = client.stats_of("c").await;
+    // A byte a component, its step and its norm.
+    assert_eq!((stats.coded, stats.bytes_per_vector), (3_000, 24.0 + 8.0));
+    let (few, many) = (measure(&client, Some(20)).await, measure(&client, Some(2_000)).await);
+    for told in [&few, &many] {
+        assert_eq!((told.queries, told.top_k), (100, 10));
+        assert!(told.low <= told.recall && told.recall <= told.high, "{told:?}");
+    }
+    assert!(few.recall < many.recall && few.distances < many.distances, "{few:?}, {many:?}");
+    assert!(many.recall >= 0.995, "{many:?}");
+    let bad = MeasureRecallRequest { collection: "c".into(), queries: 99, ..Default::default() };
+    refused("recall", client.admin().measure_recall(bad).await, ErrorKind::InvalidArgument, "not 99");
     server.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use hyperspace_core::error::ErrorKind;
 use hyperspace_server::proto::{
     CollectionConfig, CreateCollectionRequest, DeleteCollectionRequest, GetCollectionRequest, ListCollectionsRequest,
-    Metric,
+    Metric, Quantization,
 };
 
 use crate::support::client::{Client, batch, config, nearest, numbers};
@@ -25,6 +25,7 @@ async fn a_collection_is_what_it_was_made_as_also_after_a_restart() {
     let server = Running::new().await;
     let client = server.client().await;
     let full = CollectionConfig {
+        quantization: Quantization::ScalarI8.into(),
         m: Some(24),
         ef_construction: Some(80),
         ef_search: Some(4096),

@@ -40,8 +40,9 @@ fn refused(address: SocketAddr, exit: i32, arguments: &[&str]) -> String {
 async fn collections_are_made_listed_described_and_deleted() {
     let server = Running::new().await;
     let at = server.address;
-    let made = asked(at, &["collections", "create", "c", "--dimension", "3", "--metric", "cosine", "--m", "24"]);
-    let expected = json!({ "name": "c", "dimension": 3, "metric": "cosine", "quantization": "none", "m": 24 });
+    let create = ["collections", "create", "c", "--dimension", "3", "--metric", "cosine", "--m", "24"];
+    let made = asked(at, &[&create[..], &["--quantization", "scalar_i8"]].concat());
+    let expected = json!({ "name": "c", "dimension": 3, "metric": "cosine", "quantization": "scalar_i8", "m": 24 });
     assert!(expected.as_object().unwrap().iter().all(|(name, value)| &made[name] == value), "{made}");
     assert_eq!(asked(at, &["collections", "get", "c"]), made);
     assert_eq!(asked(at, &["collections"]), json!({ "collections": [made] }));

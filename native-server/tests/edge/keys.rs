@@ -19,22 +19,15 @@ use crate::support::refusal::refused;
 use crate::support::server::Running;
 use crate::support::{PATIENCE, everything_below, until};
 
-/// What the contract names and nobody built yet.
-const UNBUILT: [&str; 1] = ["Sync/GetManifest"];
-
-/// Every rpc there is or will be.
-fn everything() -> Vec<(String, Vec<u8>)> {
-    let unbuilt = UNBUILT.map(|rpc| (format!("/hyperspace.v1.{rpc}"), Vec::new()));
-    cases().into_iter().chain(unbuilt).collect()
-}
-
 /// What an rpc needs, as the documents have it; `None` is a key of any kind.
 fn needed(path: &str) -> Option<Scope> {
     let rpc = path.strip_prefix("/hyperspace.v1.").unwrap();
     match rpc.split_once('/').unwrap() {
         ("Sync", "Replicate" | "Acknowledge") => Some(Scope::Admin),
         ("Sync", _) => Some(Scope::Sync),
-        (_, "Get" | "List" | "Search" | "SearchBatch" | "Scroll" | "Count" | "Monitor" | "Usage") => Some(Scope::Read),
+        (_, "Get" | "List" | "Search" | "SearchBatch" | "Scroll" | "Count" | "Monitor" | "Usage" | "MeasureRecall") => {
+            Some(Scope::Read)
+        }
         (_, "Create" | "Delete" | "Upsert" | "SetMetadata" | "Configure" | "Vacuum" | "Rebuild") => Some(Scope::Write),
         ("Admin", "CreateToken") => None,
         ("Admin", _) => Some(Scope::Admin),
@@ -73,7 +66,7 @@ async fn without_a_valid_credential_no_rpc_reads_a_byte_of_its_message() {
         &[("authorization", b"Basic YWRhOmFkYQ==")],
         &[("x-api-key", b"hs_0000000000000000_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")],
     ];
-    for (path, message) in everything() {
+    for (path, message) in cases() {
         for headers in credentials {
             // One that is fine, one that is none, one that is far too long, and one that never comes: nobody looks.
             let bodies = [framed(&message), framed(&[0xff; 40]), announced(u32::MAX as usize, b"x")];
@@ -102,7 +95,7 @@ async fn every_rpc_asks_for_its_scope_and_no_tenant_is_named_beside_a_key() {
         };
         let bearer = format!("bearer {key}");
         let headers: [(&str, &[u8]); 2] = [("x-api-key", key.as_bytes()), ("authorization", bearer.as_bytes())];
-        for (path, message) in everything() {
+        for (path, message) in cases() {
             let is_allowed = scope == Scope::Admin || needed(&path).is_none_or(|needed| needed == scope);
             for header in headers {
                 let outcome = call(&admin.channel, &path, &[header], framed(&message)).await;
@@ -261,8 +254,8 @@ async fn figures_are_the_administrators_and_only_health_and_the_demo_are_open() 
         ("/metrics", Some(syncs.as_str()), 403),
         ("/metrics", Some(key.as_str()), 200),
         ("/v1/segments/a/b", None, 401),
-        ("/v1/segments/a/b", Some(&syncs), 501),
-        ("/v1/segments/a/b", Some(&key), 501),
+        ("/v1/segments/a/b", Some(&syncs), 404),
+        ("/v1/segments/a/b", Some(&key), 404),
     ];
     for (path, credential, code) in cases {
         assert_eq!(get(path, credential).await, code, "{path}");

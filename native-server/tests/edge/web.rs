@@ -62,7 +62,7 @@ async fn errors_say_what_they_say_natively() {
         ("Points/Search", vec![web], &good[..9], "3", "invalid_argument"),
         ("Points/Search", vec![web], b"", "3", "invalid_argument"),
         ("Points/Nothing", vec![web], &good, "12", "unsupported"),
-        ("Sync/GetManifest", vec![web], &good, "12", "unsupported"),
+        ("Admin/Rebuild", vec![web], &good, "12", "unsupported"),
         ("Points/Search", vec![web, ("authorization", "Bearer x")], &good, "16", "unauthenticated"),
         ("Points/Search", vec![web, ("x-hyperspace-user-id", "../x")], &good, "3", "invalid_argument"),
         ("Points/Search", vec![web, ("origin", "http://evil.example")], &good, "7", "permission_denied"),

@@ -76,6 +76,29 @@ fn without_indexers_a_writer_is_told_in_time_that_there_is_no_room() {
 }
 
 #[test]
+fn a_writer_that_waits_for_a_seal_keeps_nobody_busy_meanwhile() {
+    let disk = SimDisk::default();
+    let limit = 50 * row_in_memory();
+    let options = DatabaseOptions { memtable_limit: limit, patience: Duration::from_millis(50), ..small(2) };
+    let database = Database::open_on(disk.arc(), options).unwrap();
+    let (collection, other) = (created(&database, "c"), created(&database, "other"));
+    let mut random = Random::new(1);
+    disk.hold(Kind::Append, "spaces");
+    upsert(&database, &collection, &ids(0, 200), &random.vector(200 * DIMENSION), Strict).unwrap();
+    disk.until_waiting(1);
+    // One thread answers, then tells, group after group: behind this write nothing of the first one is to come.
+    upsert(&database, &other, &ids(0, 1), &random.vector(DIMENSION), Strict).unwrap();
+    let mut told = collection.watch();
+    told.mark_unchanged();
+    let refused = upsert(&database, &collection, &ids(200, 1), &random.vector(DIMENSION), Strict).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(!told.has_changed().unwrap(), "nothing happened, so nobody was woken to look for it");
+    disk.release();
+    settled(&collection);
+    upsert(&database, &collection, &ids(200, 1), &random.vector(DIMENSION), Strict).unwrap();
+}
+
+#[test]
 fn an_import_stays_within_the_limit_of_memory_even_when_it_is_below_what_a_seal_waits_for() {
     const BATCH: usize = 100;
     const WRITERS: u64 = 3;

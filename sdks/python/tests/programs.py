@@ -10,7 +10,7 @@ from types import CodeType
 
 README = Path(__file__).parent.parent / "README.md"
 
-# What the contract promises, word for word. Quantised vectors are promised and not built: that statement has to say so.
+# What the contract promises, word for word.
 CONTRACT = """
 from hyperspace import HyperspaceClient
 

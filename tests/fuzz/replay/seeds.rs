@@ -13,7 +13,8 @@ use hyperspace_core::hnsw::GraphParts;
 use hyperspace_core::log::{Rec, RequestId, Stamper, body};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::Metric;
-use hyperspace_core::segment::{LiveBitmap, Segment};
+use hyperspace_core::quant::Quantization;
+use hyperspace_core::segment::{LiveBitmap, Segment, unit_hashes};
 use hyperspace_core::sync::{
     Chain, Cursor, Digest, Floor, Hello, Initiator, ItemSet, Leader, Offer, Page, Pushed, SpaceKey, State, Verdict,
     Welcome, encode_all,
@@ -36,9 +37,20 @@ pub(crate) fn all() -> Vec<Seed> {
     let mut add = |target, name: &str, bytes: Vec<u8>| seeds.push((target, format!("seed-{name}"), bytes));
     for metric in [Metric::L2, Metric::Cosine, Metric::Dot, Metric::Poincare] {
         let name = metric.as_str();
-        let sealed = sealed(metric);
+        let coded = sealed(metric, Quantization::ScalarI8);
+        add("segment", &format!("{name}-coded"), coded.segment.bytes().to_vec());
+        add("manifest", &format!("{name}-coded"), coded.manifest);
+        let sealed = sealed(metric, Quantization::None);
         add("segment", name, sealed.segment.bytes().to_vec());
         add("graph", name, graph(sealed.segment.graph().parts()));
+        let shipped = proto::GetManifestResponse {
+            manifest: sealed.manifest.clone(),
+            units: unit_hashes(sealed.segment.bytes()).concat(),
+            seq: 5,
+            floor_seq: 1,
+            floor_hlc: 2,
+        };
+        add("shipment", name, shipped.encode_to_vec());
         add("manifest", name, sealed.manifest);
         sealed.records.into_iter().zip(["put", "delete"]).for_each(|(record, what)| {
             add("record", &format!("{name}-{what}"), record);
@@ -146,7 +158,7 @@ fn messages(add: &mut Add<'_>) {
     let up_to_date = Some(Digest { count: 1, sum: 77 });
     let page = Page { cursor, floor, recs: recs.clone(), answered: vec![(7, acked)], up_to_date };
     let (_, frame) = Initiator::start(ItemSet::new(Vec::new()), 60_000);
-    let state = State::Leader(Leader::new(SpaceKey([7; 32])));
+    let state = State::Leader(Leader::new(SpaceKey([7; 32]), 1));
     let kinds: [(&str, Vec<u8>); 8] = [
         ("hello", encode_all(&hello)),
         ("welcome", encode_all(&welcome)),
@@ -305,9 +317,10 @@ struct Sealed {
     manifest: Vec<u8>,
 }
 
-fn sealed(metric: Metric) -> Sealed {
+fn sealed(metric: Metric, quantization: Quantization) -> Sealed {
     let points = 24;
-    let mut collection = Collection::create(CollectionConfig::new("notes", 2, metric).unwrap()).unwrap();
+    let config = CollectionConfig { quantization, ..CollectionConfig::new("notes", 2, metric).unwrap() };
+    let mut collection = Collection::create(config).unwrap();
     let mut stamper = Stamper::new(7, 0, 0);
     stamper.reserve(1_000);
     let id =
@@ -347,7 +360,7 @@ fn graph(parts: GraphParts<'_>) -> Vec<u8> {
 /// The record of a leader that has answered two offers.
 fn change() -> Vec<u8> {
     let config = CollectionConfig::new("seed", 2, Metric::L2).unwrap();
-    let mut collection = Collection::create_leading(config, SpaceKey([7; 32])).unwrap();
+    let mut collection = Collection::create_leading(config, SpaceKey([7; 32]), 1).unwrap();
     let State::Leader(leader) = collection.sync() else { unreachable!("it was made to lead") };
     let offer = |cseq, body| Offer {
         cseq,

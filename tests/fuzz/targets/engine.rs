@@ -66,7 +66,7 @@ fn replays(lsn: Lsn, writes: &WriteBatch<'_>, bytes: &[u8]) {
     for metric in 0..4 {
         let sealed_through = lsn.0.wrapping_sub(1);
         let dimension = writes.layout.dimension as u32;
-        let leader = State::Leader(Leader::new(SpaceKey([7; 32])));
+        let leader = State::Leader(Leader::new(SpaceKey([7; 32]), 1));
         let sync = if writes.layout.has_numbers { leader.encode() } else { Vec::new() };
         let manifest =
             Manifest { name: b"notes".to_vec(), dimension, metric, sealed_through, sync, ..Manifest::default() };

@@ -44,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "standing", check: store::standing },
     Target { name: "log", check: store::log },
     Target { name: "messages", check: sync::messages },
+    Target { name: "shipment", check: sync::shipment },
     Target { name: "requests", check: requests::requests },
     Target { name: "headers", check: requests::headers },
     Target { name: "import_npy", check: inputs::npy },

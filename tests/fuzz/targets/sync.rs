@@ -1,10 +1,13 @@
-//! Values of the protocol of replication, which come from other machines: the kind in the first byte, then the value.
+//! What comes from other machines in replication: values of the protocol, with the kind in the first byte, and the list of
+//! the segments that are shipped.
 
 use hyperspace_core::log::Rec;
+use hyperspace_core::segment::UNIT;
 use hyperspace_core::sync::{
     Code, Hello, Item, ItemSet, Offer, Page, Pushed, SpaceKey, State, Welcome, decode_all, encode_all, respond,
 };
 use hyperspace_core::types::{PointId, Stamp};
+use hyperspace_wasm::host::fuzzing::sync_shipment;
 
 use super::{accepted, decode};
 
@@ -26,6 +29,15 @@ pub(super) fn messages(bytes: &[u8]) -> bool {
         6 => again::<State>(bytes),
         _ => is_answered(bytes),
     }
+}
+
+/// The answer of a server that says which segments it ships: a tab gives no memory for what cannot be.
+pub(super) fn shipment(bytes: &[u8]) -> bool {
+    let Some(lengths) = decode(bytes.len(), || sync_shipment(bytes)) else { return false };
+    let units: u64 = lengths.iter().map(|len| len.div_ceil(UNIT as u64)).sum();
+    assert!(lengths.iter().all(|len| (1..=1 << 30).contains(len)), "{lengths:?}");
+    assert!(units * 32 <= bytes.len() as u64, "{units} units in {} bytes", bytes.len());
+    true
 }
 
 fn again<T: Code>(bytes: &[u8]) -> bool {

@@ -6,11 +6,13 @@ use super::assert_none;
 use crate::support::repository;
 
 /// Each crate of the workspace and the crates of the workspace that it may use.
-const EDGES: [(&str, &[&str]); 5] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("hyperspace-inner", &[]),
     ("hyperspace-core", &["hyperspace-inner"]),
     ("hyperspace-wasm", &["hyperspace-core"]),
+    ("hyperspace-module", &["hyperspace-wasm"]),
     ("hyperspace-server", &["hyperspace-core"]),
+    ("hyperspace-bench", &["hyperspace-core"]),
     ("hyperspace-tests", &["hyperspace-core", "hyperspace-wasm", "hyperspace-server"]),
 ];
 

@@ -6,6 +6,7 @@ use crate::support::data_set;
 use hyperspace_core::collection::{CollectionConfig, Vectors};
 use hyperspace_core::metadata::{Metadata, Value};
 use hyperspace_core::metric::{Metric, QueryVector};
+use hyperspace_core::quant::Quantization;
 use std::path::PathBuf;
 
 /// A base, held-out queries and the true nearest of each.
@@ -43,8 +44,9 @@ impl Set {
     }
 
     /// The base in a collection, sealed into one segment.
-    pub(super) fn build(&self) -> Host {
-        let mut host = Host::create(CollectionConfig::new("set", self.base.columns, self.metric).unwrap()).unwrap();
+    pub(super) fn build(&self, quantization: Quantization) -> Host {
+        let config = CollectionConfig::new("set", self.base.columns, self.metric).unwrap();
+        let mut host = Host::create(CollectionConfig { quantization, ..config }).unwrap();
         let columns = COLUMNS.map(|name| self.folder.join(format!("../minilm-384/meta.{name}.npy")));
         let has_metadata = matches!(self.name.as_str(), "minilm-384" | "poincare-10");
         let columns: Vec<Matrix> =

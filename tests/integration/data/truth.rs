@@ -5,42 +5,89 @@
 use super::npy::Matrix;
 use super::sets::Set;
 use crate::engine::host::Host;
-use hyperspace_core::collection::{Plan, Scratch, SearchRequest, Snapshot};
+use hyperspace_core::collection::{MAX_EF, Plan, Scratch, SearchRequest, Snapshot};
 use hyperspace_core::filter::Filter;
 use hyperspace_core::metadata::Value;
 use hyperspace_core::metric::{Metric, QueryVector};
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::types::PointId;
 
 const K: usize = 10;
+/// Lies so far out that its segment keeps full rows.
+const BEYOND_CODES: &str = "poincare-10-edge";
 
 fn measure(name: &str, metric: Metric) -> Option<(Set, Host)> {
     let set = Set::open(name, metric)?;
+    let truth = set.truth.as_ref().map_or_else(|| brute_force(&set), |(_, distances)| rows_of(distances));
+    let (host, full) = measure_as(&set, &truth, Quantization::None);
+    let (coded, recall) = measure_as(&set, &truth, Quantization::ScalarI8);
+    assert!(recall >= full - 0.01, "{name} {metric}: recall {recall} on codes, {full} on full rows");
+    // The most that can be asked for, or less.
+    let snapshot = coded.collection.snapshot();
+    let best = [400, 1_000, MAX_EF].iter().find_map(|&ef| {
+        let found = recall_by(&set, &snapshot, &truth, Plan::Graph, Some(ef)).0;
+        (found >= 0.995).then_some((ef, found))
+    });
+    println!("{name:>20} {:>8} {:>9}: at ef {best:?}", metric.as_str(), "scalar_i8");
+    assert!(best.is_some(), "{name} {metric}: no ef has recall 0.995 on codes");
+    assert_same_distances(&set, &host.collection.snapshot(), &snapshot);
+    congruence(name, metric, &host);
+    Some((set, host))
+}
+
+/// Builds the set and measures it; the recall at defaults goes with it.
+fn measure_as(set: &Set, truth: &[Vec<f64>], quantization: Quantization) -> (Host, f64) {
+    let (name, metric) = (&set.name, set.metric);
     let began = std::time::Instant::now();
-    let host = set.build();
+    let host = set.build(quantization);
     let built = began.elapsed();
     let snapshot = host.collection.snapshot();
     assert_eq!((snapshot.segments().len(), snapshot.pending()), (1, 0), "{name} is one sealed segment");
     let segment = &snapshot.segments()[0].segment;
     assert_eq!(segment.graph().unreachable(), Vec::<u32>::new(), "every live point of {name} is reachable");
+    let is_coded = quantization != Quantization::None && name != BEYOND_CODES;
+    assert_eq!(segment.codes().is_some(), is_coded, "{name} {quantization}");
 
-    let truth = set.truth.as_ref().map_or_else(|| brute_force(&set), |(_, distances)| rows_of(distances));
-    let (recall, share) = recall(&set, &snapshot, &truth, Plan::Graph);
-    let (exact, _) = self::recall(&set, &snapshot, &truth, Plan::Exact);
-    let selves = self_hits(&set, &snapshot);
+    let (recall, share) = recall_by(set, &snapshot, truth, Plan::Graph, None);
+    let (exact, _) = recall_by(set, &snapshot, truth, Plan::Exact, None);
+    let selves = self_hits(set, &snapshot);
     println!(
-        "{name:>20} {:>8}: recall@10 {recall:.4}, exact {exact:.4}, distances {:.0} = {:.2} % of n, self-hits {:.3} %, built in {:.1} s",
+        "{name:>20} {:>8} {:>9}: recall@10 {recall:.4}, exact {exact:.4}, distances {:.0} = {:.2} % of n, self-hits {:.3} %, {:.1} bytes a vector, built in {:.1} s",
         metric.as_str(),
+        quantization.as_str(),
         share * snapshot.len() as f64,
         share * 100.0,
         selves * 100.0,
+        segment.walked_bytes() as f64 / snapshot.len() as f64,
         built.as_secs_f64(),
     );
-    assert!(recall >= 0.95, "{name} {metric:?}: recall {recall}");
-    assert!(exact >= 1.0, "{name} {metric:?}: exact mode has recall {exact}");
+    assert!(recall >= 0.95, "{name} {metric:?} {quantization}: recall {recall}");
+    assert!(exact >= 1.0, "{name} {metric:?} {quantization}: exact mode has recall {exact}");
     assert!(snapshot.len() < 50_000 || share < 0.10, "{name} {metric:?}: {share} of n evaluated is a scan");
-    assert!(selves >= 0.999 || metric == Metric::Dot, "{name} {metric:?}: {selves} find themselves");
-    congruence(name, metric, &host);
-    Some((set, host))
+    assert!(selves >= 0.999 || metric == Metric::Dot, "{name} {metric:?} {quantization}: {selves} find themselves");
+    if is_coded {
+        assert!(segment.walked_bytes() <= snapshot.len() * (set.base.columns + 16), "{name}: n x (d + 16) bytes");
+    }
+    (host, recall)
+}
+
+/// What is stored beside the rows changes no distance, exact or not.
+fn assert_same_distances(set: &Set, full: &Snapshot, coded: &Snapshot) {
+    let (mut one, mut other) = (Scratch::default(), Scratch::default());
+    for at in (0..set.queries.rows()).step_by(50) {
+        let mut found = |plan| {
+            let query = || set.query(&set.queries, at);
+            let full = search(full, query(), plan, None, None, &mut one).0;
+            (full, search(coded, query(), plan, None, None, &mut other).0)
+        };
+        let (exact, exact_coded) = found(Plan::Exact);
+        assert_eq!(exact, exact_coded, "{}: query {at}", set.name);
+        let (walked, walked_coded) = found(Plan::Graph);
+        for (id, distance) in walked_coded {
+            let same = walked.iter().find(|hit| hit.0 == id).is_none_or(|hit| hit.1.to_bits() == distance.to_bits());
+            assert!(same, "{}: query {at} has another distance from {id} on codes", set.name);
+        }
+    }
 }
 
 fn rows_of(distances: &Matrix) -> Vec<Vec<f64>> {
@@ -51,10 +98,14 @@ fn search(
     snapshot: &Snapshot,
     query: QueryVector,
     plan: Plan,
+    ef: Option<usize>,
     filter: Option<&Filter>,
     scratch: &mut Scratch,
 ) -> (Vec<(u64, f64)>, u64) {
     let mut request = SearchRequest::new(query, K).unwrap().with_plan(plan);
+    if let Some(ef) = ef {
+        request = request.with_ef(ef).unwrap();
+    }
     if let Some(filter) = filter {
         request = request.with_filter(filter.clone());
     }
@@ -67,11 +118,11 @@ fn search(
 }
 
 /// The share of true nearest among the hits, by their true distances, and the mean share of points evaluated.
-fn recall(set: &Set, snapshot: &Snapshot, truth: &[Vec<f64>], plan: Plan) -> (f64, f64) {
+fn recall_by(set: &Set, snapshot: &Snapshot, truth: &[Vec<f64>], plan: Plan, ef: Option<usize>) -> (f64, f64) {
     let mut scratch = Scratch::default();
     let (mut found, mut evaluated) = (0, 0);
     for (at, nearest) in truth.iter().enumerate() {
-        let (hits, distances) = search(snapshot, set.query(&set.queries, at), plan, None, &mut scratch);
+        let (hits, distances) = search(snapshot, set.query(&set.queries, at), plan, ef, None, &mut scratch);
         evaluated += distances;
         found += right(set, at, &hits, nearest[K - 1]);
         if plan == Plan::Exact {
@@ -129,7 +180,7 @@ fn self_hits(set: &Set, snapshot: &Snapshot) -> f64 {
     let step = (set.base.rows() / 10_000).max(1);
     let sample: Vec<usize> = (0..set.base.rows()).step_by(step).collect();
     let mut ask = |at: usize, plan| {
-        let hits = search(snapshot, set.query(&set.base, at), plan, None, &mut scratch).0;
+        let hits = search(snapshot, set.query(&set.base, at), plan, None, None, &mut scratch).0;
         // Copies of a point are as near as the point itself.
         hits.iter().take_while(|hit| hit.1 <= hits[0].1).any(|hit| hit.0 == at as u64)
     };
@@ -159,7 +210,7 @@ fn check_filters(set: &Set, host: &Host) {
         let began = std::time::Instant::now();
         for (at, nearest) in truth.iter().enumerate() {
             let query = set.query(&set.queries, at);
-            let (hits, distances) = search(&snapshot, query, Plan::Auto, Some(&filter), &mut scratch);
+            let (hits, distances) = search(&snapshot, query, Plan::Auto, None, Some(&filter), &mut scratch);
             assert_eq!(hits.len(), K, "{} {name}: query {at}", set.name);
             found += right(set, at, &hits, nearest[K - 1]);
             evaluated += distances;

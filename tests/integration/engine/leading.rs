@@ -22,7 +22,7 @@ impl Server {
         let config = CollectionConfig::new("c", DIMENSION, Metric::L2).unwrap();
         let mut stamper = Stamper::new(1, 0, 1);
         stamper.reserve(1 << 40);
-        Self { collection: Collection::create_leading(config, SpaceKey([3; 32])).unwrap(), stamper }
+        Self { collection: Collection::create_leading(config, SpaceKey([3; 32]), 1).unwrap(), stamper }
     }
 
     fn leader(&self) -> &Leader {

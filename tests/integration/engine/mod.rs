@@ -1,6 +1,7 @@
 //! The engine behind the simplest host, against oracles.
 
 mod changes;
+mod codes;
 mod generations;
 pub(crate) mod host;
 mod indexing;

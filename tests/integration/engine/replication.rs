@@ -169,7 +169,7 @@ impl World {
             ef_construction: Some(8),
             ..CollectionConfig::new("all", DIMENSION, Metric::L2).unwrap()
         };
-        let leader = Node::new(Collection::create_leading(config.clone(), KEY).unwrap(), 1);
+        let leader = Node::new(Collection::create_leading(config.clone(), KEY, 1).unwrap(), 1);
         let local = |writer| Node::new(Collection::create(config.clone()).unwrap(), writer);
         Self { nodes: [leader].into_iter().chain((2..5).map(local)).collect(), random: Random::new(seed), resyncs: 0 }
     }
@@ -219,8 +219,12 @@ impl World {
                     leader.check();
                     match answer {
                         Ok(answer) if !is_lost() => node.session.receive(answer).unwrap(),
+                        Ok(late) => {
+                            node.session.restart();
+                            node.session.receive(late).unwrap();
+                        }
                         Err(error) if error.kind() != ErrorKind::Conflict => panic!("{error}"),
-                        _ => node.session.restart(),
+                        Err(_) => node.session.restart(),
                     }
                 }
             }

@@ -9,6 +9,7 @@ mod histories;
 mod mutations;
 mod world;
 
-use crate::seeds::Simulation;
+use crate::seeds::{Effort, Simulation};
 
-pub(crate) const SIMULATION: Simulation = Simulation { name: "server", run: world::run };
+pub(crate) const SIMULATION: Simulation =
+    Simulation { name: "server", run: world::run, effort: Effort::SHORT, expected: &[] };

@@ -21,7 +21,7 @@ use prost::Message as _;
 use super::lent::{DIMENSION, Lent, Platform, live, metadata, vector};
 use super::server::Server;
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     for _ in 0..100_000 {
         if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -36,14 +36,14 @@ fn config(name: &str, dimension: usize) -> CollectionConfig {
 }
 
 /// A tab.
-struct Tab {
-    kv: SimulatedKv,
+pub(super) struct Tab {
+    pub(super) kv: SimulatedKv,
     lent: Rc<Lent>,
-    database: Database<SimulatedKv>,
+    pub(super) database: Database<SimulatedKv>,
 }
 
 impl Tab {
-    fn new(platform: &Arc<Platform>, kv: SimulatedKv) -> Self {
+    pub(super) fn new(platform: &Arc<Platform>, kv: SimulatedKv) -> Self {
         let lent = Lent::new(platform, 0);
         let tenant = Tenant::local();
         let opening = Database::open(&tenant, kv.clone(), Rc::clone(&lent) as _, Durability::Relaxed);
@@ -51,7 +51,7 @@ impl Tab {
         Self { kv, lent, database }
     }
 
-    fn collection(&self, name: &str) -> Rc<OpenCollection> {
+    pub(super) fn collection(&self, name: &str) -> Rc<OpenCollection> {
         run(self.database.collection_or_create(config(name, DIMENSION))).unwrap()
     }
 
@@ -64,14 +64,14 @@ impl Tab {
     /// Goes on with a session until it waits.
     fn sync(&self, server: &Server, collection: &Rc<OpenCollection>) -> Result<()> {
         while let Some((method, body)) = run(self.database.sync_next(collection))? {
-            let answer = server.answer(method, &body).inspect_err(|_| collection.sync_restart())?;
-            self.database.sync_receive(collection, method, &answer)?;
+            let answer = server.answer(&method, &body).inspect_err(|_| collection.sync_restart())?;
+            self.database.sync_receive(collection, &method, &answer)?;
         }
         Ok(())
     }
 }
 
-fn pair() -> (Arc<Platform>, Server, Tab) {
+pub(super) fn pair() -> (Arc<Platform>, Server, Tab) {
     let platform = Platform::new(1);
     let server = Server::new(Arc::clone(&platform) as _, Arc::clone(&platform) as _);
     let tab = Tab::new(&platform, SimulatedKv::new());
@@ -124,11 +124,13 @@ fn what_the_server_lists_is_made_here_unless_it_is_there_or_not_wanted_or_of_ano
     }
     let other = Tab::new(&platform, SimulatedKv::new());
     let b = run(other.database.collection_or_create(config("b", DIMENSION + 1))).unwrap();
-    let listed = |wanted: Option<&[String]>| run(other.database.sync_listed(&server.list(), wanted)).unwrap();
+    let listed = |wanted: Option<&[String]>| run(other.database.sync_listed(&server.list(), wanted, &[])).unwrap();
     assert_eq!(listed(Some(&["none".to_owned()])), []);
     assert_eq!(other.database.names(), ["b"]);
     let c = listed(Some(&["b".to_owned(), "c".to_owned()]));
     assert_eq!(other.database.names(), ["b", "c"]);
+    assert_eq!(run(other.database.sync_listed(&server.list(), None, &["a".to_owned()])).unwrap().len(), 1);
+    assert_eq!(other.database.names(), ["b", "c"], "`a` was deleted here");
     let all = listed(None);
     assert_eq!(other.database.names(), ["a", "b", "c"]);
     assert_eq!((c, all.len()), (vec![other.collection("c").space()], 2));
@@ -180,7 +182,7 @@ fn a_page_that_came_too_early_or_was_lost_is_pulled_before_the_session_waits() {
         let step = run(tab.database.sync_next(&notes)).unwrap();
         step.map(|(method, body)| {
             if answer {
-                tab.database.sync_receive(&notes, method, &server.answer(method, &body).unwrap()).unwrap();
+                tab.database.sync_receive(&notes, &method, &server.answer(&method, &body).unwrap()).unwrap();
             }
             method
         })
@@ -196,20 +198,20 @@ fn a_page_that_came_too_early_or_was_lost_is_pulled_before_the_session_waits() {
         server.upsert("notes", id, &vector(id, 2), metadata(2));
         assert_eq!(tab.database.sync_page(&next()), Ok(Some(notes.space())));
     }
-    assert_eq!((asked(true), asked(true)), (Some("Pull"), None));
+    assert_eq!((asked(true), asked(true)), (Some("Pull".into()), None));
     assert_eq!(contents(&notes), ids(1..5));
     // While offers are on their way: the page knows nothing of them.
     tab.upsert(&notes, 5, 1);
-    assert_eq!(asked(false), Some("Push"));
+    assert_eq!(asked(false), Some("Push".into()));
     server.upsert("notes", 6, &vector(6, 2), metadata(2));
     let before_offers = next();
     notes.sync_restart();
     tab.sync(&server, &notes).unwrap();
     tab.upsert(&notes, 7, 1);
     let (method, body) = run(tab.database.sync_next(&notes)).unwrap().unwrap();
-    let pushed = server.answer(method, &body).unwrap();
+    let pushed = server.answer(&method, &body).unwrap();
     tab.database.sync_page(&before_offers).unwrap();
-    tab.database.sync_receive(&notes, method, &pushed).unwrap();
+    tab.database.sync_receive(&notes, &method, &pushed).unwrap();
     tab.sync(&server, &notes).unwrap();
     assert_eq!(contents(&notes), ids(1..8));
 }
@@ -222,17 +224,17 @@ fn what_the_server_refuses_is_kept_until_it_is_settled() {
     let refused = RefCell::new(false);
     // A server that has forgotten what it deleted.
     while let Some((method, body)) = run(tab.database.sync_next(&notes)).unwrap() {
-        let mut answer = server.answer(method, &body).unwrap();
+        let mut answer = server.answer(&method, &body).unwrap();
         if method == "Push" && !refused.replace(true) {
             let message = PushResponse::decode(&*answer).unwrap();
             let mut pushed: Pushed = decode_all(&message.pushed, "an answer").unwrap();
             pushed.verdicts[1].1 = Verdict::StaleDeleted;
             answer = PushResponse { pushed: encode_all(&pushed) }.encode_to_vec();
-            tab.database.sync_receive(&notes, method, &answer).unwrap();
+            tab.database.sync_receive(&notes, &method, &answer).unwrap();
             run(tab.database.sync_next(&notes)).unwrap();
             break;
         }
-        tab.database.sync_receive(&notes, method, &answer).unwrap();
+        tab.database.sync_receive(&notes, &method, &answer).unwrap();
     }
     assert_eq!(contents(&notes), ids([1, 3]));
     let tab = Tab::new(&platform, tab.kv.after_process_death());

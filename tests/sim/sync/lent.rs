@@ -15,21 +15,26 @@ use hyperspace_wasm::host::Environment;
 
 use crate::random::Random;
 
-pub(super) const DIMENSION: usize = 3;
+pub(crate) const DIMENSION: usize = 3;
 
 /// A point but for its id: its row, its metadata, and when it was written by whom.
-pub(super) type Told = (Vec<u32>, Vec<u8>, Stamp);
+pub(crate) type Told = (Vec<u32>, Vec<u8>, Stamp);
 
 /// Time that passes with every look at it, and randomness from the seed; everybody's.
 #[derive(Debug)]
-pub(super) struct Platform {
+pub(crate) struct Platform {
     ticks: AtomicU64,
     random: Mutex<Random>,
 }
 
 impl Platform {
-    pub(super) fn new(seed: u64) -> Arc<Self> {
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self { ticks: AtomicU64::new(0), random: Mutex::new(Random::new(!seed)) })
+    }
+
+    /// Lets some time pass.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.ticks.fetch_add(ms, Ordering::Relaxed);
     }
 }
 
@@ -47,18 +52,18 @@ impl Entropy for Platform {
 }
 
 /// What a tab is lent.
-pub(super) struct Lent {
+pub(crate) struct Lent {
     platform: Arc<Platform>,
     /// How far its clock is ahead.
-    pub(super) ahead_ms: Cell<u64>,
+    pub(crate) ahead_ms: Cell<u64>,
     /// Points that were reported as changed by the server.
-    pub(super) pulled: Cell<usize>,
+    pub(crate) pulled: Cell<usize>,
     /// Reports of own writes.
-    pub(super) written: Cell<usize>,
+    pub(crate) written: Cell<usize>,
 }
 
 impl Lent {
-    pub(super) fn new(platform: &Arc<Platform>, ahead_ms: u64) -> Rc<Self> {
+    pub(crate) fn new(platform: &Arc<Platform>, ahead_ms: u64) -> Rc<Self> {
         Rc::new(Self {
             platform: Arc::clone(platform),
             ahead_ms: Cell::new(ahead_ms),
@@ -93,7 +98,7 @@ impl Environment for Lent {
     }
 }
 
-pub(super) fn live(snapshot: &Snapshot) -> BTreeMap<PointId, Told> {
+pub(crate) fn live(snapshot: &Snapshot) -> BTreeMap<PointId, Told> {
     let told = snapshot.points().map(|point| {
         let row = point.vector.iter().map(|x| x.to_bits()).collect();
         (point.id, (row, point.metadata.as_bytes().to_vec(), point.stamp))
@@ -102,11 +107,11 @@ pub(super) fn live(snapshot: &Snapshot) -> BTreeMap<PointId, Told> {
 }
 
 /// The vector of a version of a point.
-pub(super) fn vector(id: u64, version: u32) -> [f32; DIMENSION] {
+pub(crate) fn vector(id: u64, version: u32) -> [f32; DIMENSION] {
     [version as f32, id as f32, 1.0]
 }
 
 /// Its metadata.
-pub(super) fn metadata(version: u32) -> Metadata {
+pub(crate) fn metadata(version: u32) -> Metadata {
     Metadata::from_value(&Value::Map([("n".to_owned(), Value::I64(i64::from(version)))].into())).unwrap()
 }

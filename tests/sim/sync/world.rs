@@ -6,14 +6,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use hyperspace_core::collection::{Collection, CollectionConfig, Snapshot, UpsertBatch, Vectors};
+use hyperspace_core::collection::{Collection, CollectionConfig, UpsertBatch, Vectors};
 use hyperspace_core::error::{Error, ErrorKind};
-use hyperspace_core::metadata::Value;
 use hyperspace_core::metric::Metric;
 use hyperspace_core::port::Durability;
 use hyperspace_core::sync::{Cursor, Digest, State as Role};
@@ -23,6 +22,7 @@ use hyperspace_wasm::host::{Database, Environment, OpenCollection};
 use hyperspace_wasm::kv::{Fault, SimulatedKv};
 use prost::Message as _;
 
+use super::drive::{Checked, Outcome, PATIENCE, drive, expected, found};
 use super::lent::{DIMENSION, Lent, Platform, Told, live, metadata, vector};
 use super::life::{Life, State};
 use super::server::Server;
@@ -35,11 +35,9 @@ const NAMES: [&str; 2] = ["all", "more"];
 const SHARED: u64 = 8;
 /// Ids that one tab alone writes.
 const OWN: u64 = 6;
-const PATIENCE: usize = 100_000;
 /// One message in so many is lost, and one answer.
 const LOSS: usize = 9;
 
-type Checked<T = ()> = Result<T, String>;
 type Work = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// A stream that follows a collection: from where on the server sends, and what is on its way.
@@ -73,13 +71,6 @@ struct World {
     counts: RefCell<BTreeMap<&'static str, u64>>,
 }
 
-/// What a call came to: nothing, when the tab died.
-enum Outcome<T> {
-    Done(T),
-    Failed(ErrorKind),
-    Dead,
-}
-
 /// Runs the history of a seed.
 ///
 /// # Errors
@@ -105,21 +96,8 @@ impl Tab {
         self.streams.clear();
     }
 
-    /// Polls a call to its end, or to the tab's.
     fn drive<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Checked<Outcome<T>> {
-        let mut call = pin!(call);
-        for _ in 0..PATIENCE {
-            if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                return Ok(match done {
-                    Ok(value) => Outcome::Done(value),
-                    Err(error) => Outcome::Failed(expected(&error)?),
-                });
-            }
-            if self.kv.is_dead() {
-                return Ok(Outcome::Dead);
-            }
-        }
-        Err("a call is never answered".into())
+        drive(&self.kv, call)
     }
 
     fn durability(random: &mut Random) -> Durability {
@@ -378,15 +356,15 @@ impl World {
                 self.come_to_rest(at, name)?;
                 return Ok(true);
             };
-            self.count(method);
+            self.count(asked(&method));
             let mut is_lost = || loss.is_some_and(|loss| self.random.one_in(loss));
             if is_lost() {
                 collection.sync_restart();
                 continue;
             }
-            match self.server.answer(method, &body) {
+            match self.server.answer(&method, &body) {
                 Ok(answer) if !is_lost() => database
-                    .sync_receive(&collection, method, &answer)
+                    .sync_receive(&collection, &method, &answer)
                     .map_err(|error| format!("an answer to {method} is not taken: {error}"))?,
                 // More was written meanwhile.
                 Err(error) if error.kind() != ErrorKind::Conflict => return Err(format!("{method}: {error}")),
@@ -497,10 +475,10 @@ impl World {
             let outcome = self.tabs[at].drive(database.sync_next(&collection))?;
             let Outcome::Done(step) = outcome else { return self.look(at, &outcome) };
             let Some((method, body)) = step else { return self.come_to_rest(at, name) };
-            self.count(method);
-            match self.server.answer(method, &body) {
+            self.count(asked(&method));
+            match self.server.answer(&method, &body) {
                 Ok(answer) => database
-                    .sync_receive(&collection, method, &answer)
+                    .sync_receive(&collection, &method, &answer)
                     .map_err(|error| format!("an answer to {method} is not taken: {error}"))?,
                 Err(error) => return Err(format!("nothing is wrong, and {method} is refused: {error}")),
             }
@@ -630,22 +608,8 @@ fn poll_each(calls: &mut [(Work, Option<Result<(), Error>>)]) {
     }
 }
 
-/// Faults of the store are told as what they are; anything else is a mistake of ours.
-fn expected(error: &Error) -> Checked<ErrorKind> {
-    match error.kind() {
-        kind @ (ErrorKind::Unavailable | ErrorKind::LimitExceeded | ErrorKind::Closed) => Ok(kind),
-        kind => Err(format!("a call fails with {}: {}", kind.code(), error.message())),
-    }
-}
-
-/// The version of a point, which its vector and its metadata agree on.
-fn found(snapshot: &Snapshot, id: u64) -> Checked<State> {
-    let Some(point) = snapshot.get(&PointId::Int(id)) else { return Ok(None) };
-    let Value::Map(fields) = point.metadata.to_value() else { return Err(format!("point {id} has no fields")) };
-    let Some(&Value::I64(version)) = fields.get("n") else { return Err(format!("point {id} has no version")) };
-    let version = u32::try_from(version).map_err(|_| format!("point {id} has version {version}"))?;
-    if point.vector != vector(id, version) || point.metadata != metadata(version) {
-        return Err(format!("point {id} is put together from two"));
-    }
-    Ok(Some(version))
+/// What a request is counted as.
+fn asked(method: &str) -> &'static str {
+    let methods = ["Hello", "GetManifest", "Pull", "Push", "Fetch", "Reconcile"];
+    methods.into_iter().find(|known| *known == method).unwrap_or("pieces of segments")
 }

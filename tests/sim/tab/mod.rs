@@ -10,7 +10,8 @@ mod model;
 mod mutations;
 mod world;
 
-use crate::seeds::Simulation;
+use crate::seeds::{Effort, Simulation};
 
 /// The tab's histories.
-pub(crate) const SIMULATION: Simulation = Simulation { name: "tab", run: world::run };
+pub(crate) const SIMULATION: Simulation =
+    Simulation { name: "tab", run: world::run, effort: Effort::SHORT, expected: &[] };

@@ -62,7 +62,12 @@ pub(super) fn optional_u32(object: &JsValue, key: &str) -> Result<Option<u32>> {
 
 /// Whether a property is `true`.
 pub(super) fn flag(object: &JsValue, key: &str) -> bool {
-    property(object, key).is_some_and(|value| value.is_truthy())
+    property(object, key).is_some_and(|value| value == JsValue::TRUE)
+}
+
+/// A string; what is none is an empty one, which names nothing.
+pub(super) fn text(value: &JsValue) -> String {
+    value.as_string().unwrap_or_default()
 }
 
 pub(super) fn describe(value: &JsValue) -> String {
@@ -187,7 +192,7 @@ fn to_map(object: &Object, depth: usize) -> Result<Map<String, Value>> {
         if value.is_undefined() {
             continue;
         }
-        let key = key.as_string().unwrap_or_default();
+        let key = text(&key);
         let inner = to_value(&value, depth + 1)
             .map_err(|e| Error::new(e.kind(), format!("`{}`: {}", shortened(&key), e.message())))?;
         map.insert(key, inner);

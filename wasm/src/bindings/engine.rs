@@ -14,13 +14,14 @@ use hyperspace_core::collection::{CollectionConfig, Plan, SearchRequest, UpsertB
 use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::RequestId;
 use hyperspace_core::metric::{Metric, QueryVector};
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::types::{Lsn, SpaceId, Tenant};
-use js_sys::{Array, Float32Array, Float64Array, Function, Promise, Uint8Array};
+use js_sys::{Array, Float32Array, Float64Array, Function, JsString, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use super::convert::{
-    describe, flag, from_id, from_value, js_error, object, optional_u32, property, to_filter, to_id, to_ids,
+    describe, flag, from_id, from_value, js_error, object, optional_u32, property, text, to_filter, to_id, to_ids,
     to_metadata,
 };
 use super::environment::JsEnvironment;
@@ -66,18 +67,18 @@ impl Engine {
     /// called with the error when the store takes no writes any more, is lost, or has damaged rows; `on_change` with the
     /// space of a collection and 0 when own writes were published, or how many points at most a server has changed.
     pub fn open(
-        name: String,
-        storage: String,
-        durability: String,
+        name: &JsString,
+        storage: &JsString,
+        durability: &JsString,
         on_failure: Function,
-        on_change: Option<Function>,
+        on_change: JsValue,
     ) -> Promise {
-        let environment = JsEnvironment { on_failure, on_change };
-        promise(async move { Self::open_store(&name, &storage, &durability, environment).await.map(JsValue::from) })
+        let environment = JsEnvironment { on_failure, on_change: on_change.dyn_into().ok() };
+        let (name, storage, durability) = (text(name), text(storage), parse_durability(durability));
+        promise(async move { Self::open_store(&name, &storage, durability?, environment).await.map(JsValue::from) })
     }
 
-    async fn open_store(name: &str, storage: &str, durability: &str, environment: JsEnvironment) -> Result<Self> {
-        let durability = parse_durability(durability)?;
+    async fn open_store(name: &str, storage: &str, durability: Durability, environment: JsEnvironment) -> Result<Self> {
         let store = match storage {
             "indexeddb" => {
                 let listener = environment.clone();
@@ -94,7 +95,7 @@ impl Engine {
     }
 
     /// `indexeddb` or `memory`.
-    pub fn backend(&self) -> String {
+    pub fn backend(&self) -> JsString {
         self.database.backend().as_str().into()
     }
 
@@ -111,13 +112,14 @@ impl Engine {
     }
 
     /// Opens a collection, or creates it when options are given: `{ space, dimension, metric }`.
-    pub fn collection(&self, name: String, options: JsValue) -> Promise {
-        let database = Rc::clone(&self.database);
+    pub fn collection(&self, name: &JsString, options: JsValue) -> Promise {
+        let (database, name) = (Rc::clone(&self.database), text(name));
         promise(async move {
             let collection = if options.is_undefined() || options.is_null() {
                 database.collection(&name).await?
             } else {
-                database.collection_or_create(parse_config(&name, &options)?).await?
+                let (config, quantization) = parse_config(&name, &options)?;
+                database.collection_as(config, quantization).await?
             };
             let snapshot = collection.snapshot();
             let config = snapshot.config();
@@ -127,8 +129,8 @@ impl Engine {
     }
 
     /// Makes the collection of this name and space ready for use.
-    pub fn reach(&self, name: String, space: f64) -> Promise {
-        let database = Rc::clone(&self.database);
+    pub fn reach(&self, name: &JsString, space: f64) -> Promise {
+        let (database, name) = (Rc::clone(&self.database), text(name));
         promise(async move { database.reach(&name, SpaceId(whole(space))).await.map(|()| JsValue::UNDEFINED) })
     }
 
@@ -178,8 +180,8 @@ impl Engine {
 
     /// Deletes a collection; false when there is none.
     #[wasm_bindgen(js_name = deleteCollection)]
-    pub fn delete_collection(&self, name: String, request: &JsValue) -> Promise {
-        let (database, asked) = (Rc::clone(&self.database), to_asked(request));
+    pub fn delete_collection(&self, name: &JsString, request: &JsValue) -> Promise {
+        let (database, name, asked) = (Rc::clone(&self.database), text(name), to_asked(request));
         promise(async move { database.delete_collection(&name, asked).await.map(JsValue::from) })
     }
 
@@ -190,12 +192,12 @@ impl Engine {
         ids: Array,
         vectors: JsValue,
         metadata: JsValue,
-        durability: Option<String>,
+        durability: JsValue,
         request: &JsValue,
     ) -> Promise {
         let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
+            let (collection, durability) = (collection?, parse_optional_durability(&durability)?);
             let (ids, metadata, vectors) = (to_ids(&ids)?, to_metadata(&metadata)?, OwnedVectors::from_js(&vectors)?);
             let batch = UpsertBatch { ids: &ids, vectors: vectors.view(), metadata: &metadata };
             Ok(database.upsert(&collection, &batch, durability, asked).await?.0.into())
@@ -203,20 +205,20 @@ impl Engine {
     }
 
     /// Deletes points by id: `{ deleted, lsn }`.
-    pub fn delete(&self, space: f64, ids: Array, durability: Option<String>, request: &JsValue) -> Promise {
+    pub fn delete(&self, space: f64, ids: Array, durability: JsValue, request: &JsValue) -> Promise {
         let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
+            let (collection, durability) = (collection?, parse_optional_durability(&durability)?);
             database.delete(&collection, &to_ids(&ids)?, durability, asked).await.map(deleted)
         })
     }
 
     /// Deletes the points that match: `{ deleted, lsn }`.
     #[wasm_bindgen(js_name = deleteWhere)]
-    pub fn delete_where(&self, space: f64, filter: JsValue, durability: Option<String>, request: &JsValue) -> Promise {
+    pub fn delete_where(&self, space: f64, filter: JsValue, durability: JsValue, request: &JsValue) -> Promise {
         let (database, collection, asked) = (Rc::clone(&self.database), self.at(space), to_asked(request));
         promise(async move {
-            let (collection, durability) = (collection?, parse_optional_durability(durability.as_deref())?);
+            let (collection, durability) = (collection?, parse_optional_durability(&durability)?);
             database.delete_where(&collection, &to_filter(&filter)?, durability, asked).await.map(deleted)
         })
     }
@@ -257,14 +259,14 @@ impl Engine {
 
     /// Asks for everything written so far to be sealed; answers up to which number that is.
     #[wasm_bindgen(js_name = requestSeal)]
-    pub fn request_seal(&self, space: f64) -> JsResult<u64> {
-        Ok(cross(self.at(space))?.request_seal().0)
+    pub fn request_seal(&self, space: f64) -> JsResult<f64> {
+        Ok(cross(self.at(space))?.request_seal().0 as f64)
     }
 
     /// Up to which number everything is sealed.
     #[wasm_bindgen(js_name = sealedThrough)]
-    pub fn sealed_through(&self, space: f64) -> JsResult<u64> {
-        Ok(cross(self.at(space))?.sealed_through().0)
+    pub fn sealed_through(&self, space: f64) -> JsResult<f64> {
+        Ok(cross(self.at(space))?.sealed_through().0 as f64)
     }
 
     /// Works in the background for about so many milliseconds; says whether there is more to do.
@@ -327,12 +329,12 @@ impl Engine {
     #[wasm_bindgen(js_name = importCollection)]
     pub fn import_collection(
         &self,
-        name: String,
+        name: &JsString,
         manifest: Uint8Array,
         segments: &Array,
         request: &JsValue,
     ) -> Promise {
-        let (database, asked) = (Rc::clone(&self.database), to_asked(request));
+        let (database, name, asked) = (Rc::clone(&self.database), text(name), to_asked(request));
         let segments: Vec<Vec<u8>> = segments.iter().map(|bytes| Uint8Array::new(&bytes).to_vec()).collect();
         promise(async move {
             let imported = database.import(&name, &manifest.to_vec(), &segments, asked).await;
@@ -340,18 +342,20 @@ impl Engine {
         })
     }
 
-    /// What a collection's session wants next: `{ kind: "ask", method, body }` or `{ kind: "wait" }`. Not to be asked again
-    /// before that is answered, or the session restarted.
+    /// What a collection's session wants next: `{ kind: "ask", method, body }` or `{ kind: "wait" }`. The method may be a path,
+    /// which begins with `/`; the body is a string then, the range that is wanted. Not to be asked again before that is answered, or the
+    /// session restarted.
     #[wasm_bindgen(js_name = syncNext)]
     pub fn sync_next(&self, space: f64) -> Promise {
         let (database, collection) = (Rc::clone(&self.database), self.at(space));
         promise(async move {
             Ok(match database.sync_next(&collection?).await? {
-                Some((method, body)) => object(&[
-                    ("kind", "ask".into()),
-                    ("method", method.into()),
-                    ("body", Uint8Array::from(body.as_slice()).into()),
-                ]),
+                Some((method, body)) => {
+                    let bytes = || Uint8Array::from(body.as_slice()).into();
+                    let range = core::str::from_utf8(&body).ok().filter(|_| method.starts_with('/'));
+                    let body = range.map_or_else(bytes, JsValue::from);
+                    object(&[("kind", "ask".into()), ("method", (&*method).into()), ("body", body)])
+                }
                 None => object(&[("kind", "wait".into())]),
             })
         })
@@ -359,8 +363,9 @@ impl Engine {
 
     /// Takes the answer to what was asked.
     #[wasm_bindgen(js_name = syncReceive)]
-    pub fn sync_receive(&self, space: f64, method: &str, body: &[u8]) -> JsResult<()> {
-        cross(self.at(space).and_then(|collection| self.database.sync_receive(&collection, method, body)))
+    pub fn sync_receive(&self, space: f64, method: &JsString, body: &Uint8Array) -> JsResult<()> {
+        let collection = cross(self.at(space))?;
+        cross(self.database.sync_receive(&collection, &text(method), &body.to_vec()))
     }
 
     /// Begins a session anew, after whatever failed.
@@ -371,24 +376,27 @@ impl Engine {
 
     /// The request for a stream of what comes from now on.
     #[wasm_bindgen(js_name = syncFollow)]
-    pub fn sync_follow(&self, spaces: &Float64Array) -> Vec<u8> {
+    pub fn sync_follow(&self, spaces: &Float64Array) -> Uint8Array {
         let spaces: Vec<SpaceId> = spaces.to_vec().into_iter().map(|space| SpaceId(whole(space))).collect();
-        self.database.sync_follow(&spaces)
+        self.database.sync_follow(&spaces).as_slice().into()
     }
 
     /// Takes a message of that stream; answers which collection has to go on, if one has.
     #[wasm_bindgen(js_name = syncPage)]
-    pub fn sync_page(&self, body: &[u8]) -> JsResult<Option<f64>> {
-        cross(self.database.sync_page(body)).map(|space| space.map(|space| space.0 as f64))
+    pub fn sync_page(&self, body: &Uint8Array) -> JsResult<JsValue> {
+        let space = cross(self.database.sync_page(&body.to_vec()))?;
+        Ok(space.map_or(JsValue::UNDEFINED, |space| JsValue::from_f64(space.0 as f64)))
     }
 
-    /// Makes the collections of a server's list that are missing, of those with these names if any are given; answers the
-    /// spaces of all that can follow.
+    /// Makes the collections of a server's list that are missing, of those with these names if any are given, and not of those
+    /// with the others; answers the spaces of all that can follow.
     #[wasm_bindgen(js_name = syncListed)]
-    pub fn sync_listed(&self, body: Vec<u8>, names: Option<Vec<String>>) -> Promise {
+    pub fn sync_listed(&self, body: Uint8Array, names: &JsValue, without: &Array) -> Promise {
         let database = Rc::clone(&self.database);
+        let texts = |names: &Array| names.iter().map(|name| text(&name)).collect::<Vec<_>>();
+        let (names, without) = (names.dyn_ref().map(texts), texts(without));
         promise(async move {
-            let spaces = database.sync_listed(&body, names.as_deref()).await?;
+            let spaces = database.sync_listed(&body.to_vec(), names.as_deref(), &without).await?;
             Ok(spaces.into_iter().map(|space| JsValue::from(space.0 as f64)).collect::<Array>().into())
         })
     }
@@ -448,7 +456,7 @@ const fn whole(number: f64) -> u64 {
 /// The request `[tab, n, since]` that asks for a change, when there is one.
 fn to_asked(request: &JsValue) -> Option<Asked> {
     let request = request.dyn_ref::<Float64Array>()?;
-    let [tab, n, since] = [0, 1, 2].map(|at| whole(request.get_index(at)));
+    let [tab, n, since] = <[f64; 3]>::try_from(request.to_vec()).ok()?.map(whole);
     Some(Asked { id: RequestId { tab, n }, since })
 }
 
@@ -477,41 +485,35 @@ impl OwnedVectors {
     }
 }
 
-fn parse_durability(name: &str) -> Result<Durability> {
-    match name {
+fn parse_durability(name: &JsValue) -> Result<Durability> {
+    match text(name).as_str() {
         "relaxed" => Ok(Durability::Relaxed),
         "strict" => Ok(Durability::Strict),
         other => Err(Error::invalid_argument(format!("durability is `relaxed` or `strict`, not `{other}`"))),
     }
 }
 
-fn parse_optional_durability(name: Option<&str>) -> Result<Option<Durability>> {
-    name.map(parse_durability).transpose()
+fn parse_optional_durability(name: &JsValue) -> Result<Option<Durability>> {
+    if name.is_undefined() || name.is_null() { Ok(None) } else { parse_durability(name).map(Some) }
 }
 
-fn parse_config(name: &str, options: &JsValue) -> Result<CollectionConfig> {
-    if let Some(quantization) = property(options, "quantization") {
-        match quantization.as_string().as_deref() {
-            Some("none") => {}
-            Some("scalar_i8") => {
-                return Err(Error::unsupported("quantization `scalar_i8` is not built yet; use `none`"));
-            }
-            _ => {
-                let given = describe(&quantization);
-                return Err(Error::invalid_argument(format!("quantization is `none` or `scalar_i8`, not {given}")));
-            }
-        }
-    }
+/// What options ask for, and the quantization that they name, if they name one.
+fn parse_config(name: &str, options: &JsValue) -> Result<(CollectionConfig, Option<Quantization>)> {
+    let quantization = property(options, "quantization");
+    let named = |given: JsValue| Quantization::parse(&given.as_string().unwrap_or_else(|| describe(&given)));
+    let quantization = quantization.map(named).transpose()?;
     let dimension = optional_u32(options, "dimension")?;
     let dimension = dimension.ok_or_else(|| Error::invalid_argument("a collection's options name its `dimension`"))?;
     let metric = property(options, "metric").and_then(|metric| metric.as_string());
     let metric = metric.ok_or_else(|| Error::invalid_argument("a collection's options name its `metric`"))?;
-    Ok(CollectionConfig {
+    let config = CollectionConfig {
+        quantization: quantization.unwrap_or_default(),
         m: optional_u32(options, "m")?,
         ef_construction: optional_u32(options, "efConstruction")?,
         ef_search: optional_u32(options, "efSearch")?,
         ..CollectionConfig::new(name, dimension as usize, Metric::parse(&metric)?)?
-    })
+    };
+    Ok((config, quantization))
 }
 
 fn deleted((count, lsn): (usize, Lsn)) -> JsValue {

@@ -13,7 +13,7 @@ extern "C" {
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn performance_now() -> f64;
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
-    fn get_random_values(out: &js_sys::Uint8Array) -> js_sys::Uint8Array;
+    fn get_random_values(out: &mut [u8]);
 }
 
 /// The globals that every context has: `Date`, `performance`, `crypto`; and who is told of failures and of changes.
@@ -34,8 +34,7 @@ impl Entropy for JsEnvironment {
     fn fill(&self, out: &mut [u8]) {
         // The browser refuses more at once.
         for part in out.chunks_mut(65_536) {
-            let array = js_sys::Uint8Array::new_with_length(part.len() as u32);
-            get_random_values(&array).copy_to(part);
+            get_random_values(part);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The one store type of wasm builds: the browser's, or memory.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use hyperspace_core::error::Result;
 
 use crate::kv::{BackendKind, Blob, Durability, IndexedDb, Key, Kv, KvTx, MemoryKv, Store};
@@ -18,21 +21,28 @@ macro_rules! each {
     };
 }
 
+/// One future for both: whoever waits holds a pointer, and not the states of two stores.
+macro_rules! boxed {
+    ($self:ident, $store:ident => $call:expr) => {
+        each!($self, $store => Box::pin($call) as Pin<Box<dyn Future<Output = _> + '_>>)
+    };
+}
+
 impl Kv for AnyStore {
     async fn get_many(&self, store: Store, keys: &[Key]) -> Result<Vec<Option<Blob>>> {
-        each!(self, it => it.get_many(store, keys).await)
+        boxed!(self, it => it.get_many(store, keys)).await
     }
 
     async fn range(&self, store: Store, from: &[u8], to: &[u8], limit: u32) -> Result<Vec<(Key, Blob)>> {
-        each!(self, it => it.range(store, from, to, limit).await)
+        boxed!(self, it => it.range(store, from, to, limit)).await
     }
 
     async fn keys(&self, store: Store, from: &[u8], to: &[u8]) -> Result<Vec<Key>> {
-        each!(self, it => it.keys(store, from, to).await)
+        boxed!(self, it => it.keys(store, from, to)).await
     }
 
     async fn commit(&self, tx: &KvTx, durability: Durability) -> Result<()> {
-        each!(self, it => it.commit(tx, durability).await)
+        boxed!(self, it => it.commit(tx, durability)).await
     }
 
     fn backend(&self) -> BackendKind {
@@ -44,6 +54,6 @@ impl Kv for AnyStore {
     }
 
     async fn destroy(&self) -> Result<()> {
-        each!(self, it => it.destroy().await)
+        boxed!(self, it => it.destroy()).await
     }
 }

@@ -7,6 +7,7 @@ use hyperspace_core::bytes::AlignedBytes;
 use hyperspace_core::collection::{Collection, CollectionConfig, LiveSegment, Snapshot, Tuning};
 use hyperspace_core::error::{Error, ErrorKind, Result, shortened};
 use hyperspace_core::log::{MAX_CLOCK_LEAD_MS, RequestId};
+use hyperspace_core::quant::Quantization;
 use hyperspace_core::segment::{Checks, Manifest, Segment};
 use hyperspace_core::sort::sort;
 use hyperspace_core::types::{CollectionName, Lsn, Offset, SegmentId, SpaceId};
@@ -15,7 +16,7 @@ use super::answers::Asked;
 use super::database::{Database, Entry, OpenCollection, was_deleted};
 use super::doubt::Tried;
 use super::identity::{Identity, identity_key};
-use super::rows::{END, decode_space, encode_space, segment_key, space_key, space_of, space_range};
+use super::rows::{END, decode_space, encode_space, is_arriving, segment_key, space_key, space_of, space_range};
 use crate::kv::{Blob, Durability, Key, Kv, Store};
 
 /// Rows of the catalog read at once; a manifest is small.
@@ -42,8 +43,8 @@ impl<K: Kv> Database<K> {
             sort(&mut named);
             // Keys only: a segment that stays is read when its collection is opened, one that goes is not read at all.
             let stored = self.kv.keys(Store::Segs, &[], END).await?;
-            let dead: Vec<Key> = stored.into_iter().filter(|key| named.binary_search(key).is_err()).collect();
-            self.sweep(dead).await;
+            let is_dead = |key: &Key| !is_arriving(key) && named.binary_search(key).is_err();
+            self.sweep(stored.into_iter().filter(is_dead).collect()).await;
         }
         Ok(())
     }
@@ -133,7 +134,20 @@ impl<K: Kv> Database<K> {
     /// # Errors
     /// `AlreadyExists` when there is one of another dimension or metric; `Unsupported` when its graph has other
     /// settings; as [`Database::collection`].
-    pub async fn collection_or_create(&self, config: CollectionConfig) -> Result<Rc<OpenCollection>> {
+    pub fn collection_or_create(&self, config: CollectionConfig) -> impl Future<Output = Result<Rc<OpenCollection>>> {
+        let quantization = Some(config.quantization);
+        self.collection_as(config, quantization)
+    }
+
+    /// The same for whoever may not care about the quantization: `None` takes what is there, and that of `config` for a new one.
+    ///
+    /// # Errors
+    /// As [`Database::collection_or_create`].
+    pub async fn collection_as(
+        &self,
+        config: CollectionConfig,
+        quantization: Option<Quantization>,
+    ) -> Result<Rc<OpenCollection>> {
         self.check_open()?;
         let held = self.cataloguing.hold().await;
         self.settle_loaded().await?;
@@ -144,7 +158,7 @@ impl<K: Kv> Database<K> {
             Some((space, Found::Stored(manifest))) => self.load_collection(space, &name, &manifest).await?,
         };
         drop(held);
-        self.reconcile(&existing, &config).await?;
+        self.reconcile(&existing, &config, quantization).await?;
         Ok(existing)
     }
 
@@ -203,7 +217,12 @@ impl<K: Kv> Database<K> {
     }
 
     /// Compares what was asked for with what is there; only how it searches can be changed.
-    async fn reconcile(&self, existing: &OpenCollection, asked: &CollectionConfig) -> Result<()> {
+    async fn reconcile(
+        &self,
+        existing: &OpenCollection,
+        asked: &CollectionConfig,
+        quantization: Option<Quantization>,
+    ) -> Result<()> {
         let is = existing.engine.borrow().config().clone();
         let name = &existing.name;
         if (is.dimension, is.metric) != (asked.dimension, asked.metric) {
@@ -213,6 +232,12 @@ impl<K: Kv> Database<K> {
                 is.metric.as_str(),
                 asked.dimension,
                 asked.metric.as_str()
+            )));
+        }
+        if let Some(asked) = quantization.filter(|asked| *asked != is.quantization) {
+            return Err(Error::unsupported(format!(
+                "collection `{name}` has quantization {}; rebuilding it with {asked} is not built yet",
+                is.quantization
             )));
         }
         let (built, wanted) = (is.hnsw_params(), asked.hnsw_params());

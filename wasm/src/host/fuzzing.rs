@@ -3,14 +3,14 @@
 
 use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::Result;
-use hyperspace_core::sync::{Answer, Ask, Cursor, Hello, SpaceKey};
+use hyperspace_core::sync::{Answer, Ask, Cursor, Floor, Hello, SpaceKey};
 use hyperspace_core::types::{SpaceId, Tenant};
 
 use super::answers::Answers;
 use super::archive::{decode_import, encode_import};
 use super::identity::{Identity, check_tenant, decode_owner, encode_owner};
 use super::rows::{decode_segment, decode_space, encode_segment, encode_space};
-use super::sync::{Request, wire};
+use super::sync::{Request, Shipment, wire};
 use crate::kv::{Blob, KvTx, Op};
 
 /// The row of a collection.
@@ -69,12 +69,27 @@ pub fn sync_pull(wanted: &[(u64, Cursor)], follow: bool) -> Vec<u8> {
 
 /// The answer to a question.
 pub fn sync_answer(method: &str, body: &[u8]) -> Result<Answer> {
-    if method == "Hello" { wire::welcome(body).map(|(.., answer)| answer) } else { wire::answer(method, body) }
+    if method == "Hello" { wire::welcome(body).map(|(_, _, answer, _)| answer) } else { wire::answer(method, body) }
 }
 
-/// The answer to a greeting: the space and its key.
-pub fn sync_met(body: &[u8]) -> Result<(u64, SpaceKey)> {
-    wire::welcome(body).map(|(space, key, _)| (space, key))
+/// The answer to a greeting: the space, its key, and whether segments are cheaper than rows.
+pub fn sync_met(body: &[u8]) -> Result<(u64, SpaceKey, bool)> {
+    wire::welcome(body).map(|(space, key, _, ships)| (space, key, ships))
+}
+
+/// A question for a manifest, from who knows the space under this number, in this term.
+pub fn sync_ask_manifest(after: u64, space: u64, epoch: u32) -> Request {
+    wire::ask_manifest(after, &wire::Asker { space, epoch, writer: 0 })
+}
+
+/// The answer to it: a manifest, the hashes of units, the newest number, and the floor.
+pub fn sync_manifest(body: &[u8]) -> Result<(Vec<u8>, Vec<u8>, u64, Floor)> {
+    wire::manifest(body).map(|(manifest, units, seq, floor)| (manifest.to_vec(), units.to_vec(), seq, floor))
+}
+
+/// The segments of such an answer: their lengths.
+pub fn sync_shipment(body: &[u8]) -> Result<Vec<u64>> {
+    Shipment::read(body, 0).map(|shipment| shipment.lengths())
 }
 
 /// A message of a stream: the space, and the bytes of a page.

@@ -1,8 +1,8 @@
 //! How collections, log records and segments are laid out in rows.
 //!
 //! `spaces`: space -> name and manifest. `wal`: space, lsn, part -> a piece of one record; the last piece is marked.
-//! `segs`: space, first 16 bytes of the id -> length and state. `chunks`: space, the same 16 bytes, number -> bytes.
-//! What is live is said by the manifest alone: a segment's state is for whoever looks at the store.
+//! `segs`: space, first 16 bytes of the id (and a 1 while it is arriving) -> length. `chunks`: space, the same 16 bytes, number -> bytes.
+//! What is live is said by the manifest alone.
 
 use hyperspace_core::bytes::{Reader, Writer, checked_counter};
 use hyperspace_core::error::{Error, Result};
@@ -20,6 +20,9 @@ pub(crate) const LOG_ROW: usize = 60 << 10;
 pub(crate) const CHUNK: usize = (1 << 20) - crate::kv::FRAME_HEADER;
 /// Behind every key.
 pub(crate) const END: &[u8] = &[u8::MAX; 9];
+/// Bytes of a segment's key, and what follows in that of one that is arriving.
+const SEGMENT_KEY: usize = 24;
+const ARRIVING: u8 = 1;
 /// A record's last piece carries this flag.
 const LAST: u16 = 1;
 
@@ -148,10 +151,23 @@ pub(crate) fn chunk_key(space: SpaceId, id: &SegmentId, number: u32) -> Key {
     key
 }
 
+/// The key of a segment's row as long as not all of it has arrived.
+pub(crate) fn arriving_key(space: SpaceId, id: &SegmentId) -> Key {
+    let mut key = segment_prefix(space, id);
+    key.push(ARRIVING);
+    key
+}
+
+/// Whether a segment's row says that not all of it is here.
+pub(crate) fn is_arriving(segment_key: &[u8]) -> bool {
+    segment_key.len() > SEGMENT_KEY
+}
+
 /// The range of all chunks of the segment whose row has this key.
 pub(crate) fn chunk_range(segment_key: &[u8]) -> (Key, Key) {
-    let to = prefix_end(segment_key).unwrap_or_else(|| vec![u8::MAX; 29]);
-    (segment_key.to_vec(), to)
+    let from = segment_key[..segment_key.len().min(SEGMENT_KEY)].to_vec();
+    let to = prefix_end(&from).unwrap_or_else(|| vec![u8::MAX; 29]);
+    (from, to)
 }
 
 /// A segment's row: written with its first chunk. It does not say whether the segment is live, the manifest does.

@@ -8,7 +8,7 @@ use hyperspace_core::segment::{Checks, ManifestSegment, Segment};
 use hyperspace_core::types::{SegmentId, SpaceId};
 
 use super::database::Database;
-use super::rows::{CHUNK, chunk_key, chunk_range, decode_segment, encode_segment, segment_key};
+use super::rows::{CHUNK, arriving_key, chunk_key, chunk_range, decode_segment, encode_segment, segment_key};
 use crate::kv::{Durability, FrameKind, Key, Kv, Store, decode_into, frame};
 
 /// Chunks written by one transaction: 4 MiB, so that no other tab waits long.
@@ -18,23 +18,41 @@ const CHUNKS_A_READ: usize = 8;
 
 impl<K: Kv> Database<K> {
     /// Writes a segment's chunks. Nothing names them yet: until the flip they are swept at the next opening.
-    ///
-    /// Strict, each for itself: a later strict transaction does not flush large values written before it (see
-    /// [`LOG_ROW`](super::rows::LOG_ROW)), and the flip must not outlive what it names.
     pub(super) async fn stage(&self, space: SpaceId, id: &SegmentId, bytes: &[u8]) -> Result<()> {
-        let chunks: Vec<&[u8]> = bytes.chunks(CHUNK).collect();
-        for (batch, window) in chunks.chunks(CHUNKS_A_TRANSACTION).enumerate() {
+        self.stage_part(space, id, bytes, 0, bytes.len()).await.map(drop)
+    }
+
+    /// Writes the chunks of a segment from one on, as far as its bytes are known; answers which is the next one. As long as
+    /// not all of them are, they are left at an opening: they need not come again.
+    ///
+    /// Strict, each transaction for itself: a later strict one does not flush large values written before it (see
+    /// [`LOG_ROW`](super::rows::LOG_ROW)), and the flip must not outlive what it names.
+    pub(super) async fn stage_part(
+        &self,
+        space: SpaceId,
+        id: &SegmentId,
+        bytes: &[u8],
+        from: usize,
+        known: usize,
+    ) -> Result<usize> {
+        let is_whole = known == bytes.len();
+        let to = if is_whole { bytes.len().div_ceil(CHUNK) } else { known / CHUNK };
+        let (row, arriving) = (segment_key(space, id), arriving_key(space, id));
+        for first in (from..to).step_by(CHUNKS_A_TRANSACTION) {
             let mut tx = self.transaction();
-            if batch == 0 {
-                tx.put(Store::Segs, segment_key(space, id), encode_segment(id, bytes.len()));
+            let last = first + CHUNKS_A_TRANSACTION >= to;
+            if is_whole && last && from > 0 {
+                tx.delete(Store::Segs, arriving.clone());
             }
-            for (at, chunk) in window.iter().enumerate() {
-                let number = (batch * CHUNKS_A_TRANSACTION + at) as u32;
-                tx.put(Store::Chunks, chunk_key(space, id, number), frame(FrameKind::Chunk, 0, chunk));
+            let key = if is_whole { &row } else { &arriving };
+            tx.put(Store::Segs, key.clone(), encode_segment(id, bytes.len()));
+            for number in first..to.min(first + CHUNKS_A_TRANSACTION) {
+                let chunk = &bytes[number * CHUNK..bytes.len().min((number + 1) * CHUNK)];
+                tx.put(Store::Chunks, chunk_key(space, id, number as u32), frame(FrameKind::Chunk, 0, chunk));
             }
             self.store(&tx, Durability::Strict).await?;
         }
-        Ok(())
+        Ok(to)
     }
 
     /// Reads a segment. Every chunk's checksum is verified while it is copied to its place, so the segment's own
@@ -53,19 +71,45 @@ impl<K: Kv> Database<K> {
             return Err(Error::corrupted(format!("{what}: its row says {len} bytes, the manifest {}", named.bytes)));
         }
         let mut bytes = AlignedBytes::zeroed(len);
-        let keys: Vec<Key> = (0..len.div_ceil(CHUNK)).map(|number| chunk_key(space, &id, number as u32)).collect();
-        let mut rest = bytes.as_mut();
-        for (batch, window) in keys.chunks(CHUNKS_A_READ).enumerate() {
-            for (at, blob) in self.kv.get_many(Store::Chunks, window).await?.into_iter().enumerate() {
-                let number = batch * CHUNKS_A_READ + at;
-                let what = format!("chunk {number} of {what}");
-                let blob = blob.ok_or_else(|| Error::corrupted(format!("{what} is not stored")))?;
-                let (place, behind) = rest.split_at_mut(CHUNK.min(rest.len()));
-                decode_into(FrameKind::Chunk, &blob, place, &what)?;
-                rest = behind;
+        match self.read_chunks(space, &id, bytes.as_mut()).await? {
+            (_, Some(damage)) => Err(damage),
+            _ => Ok(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?)),
+        }
+    }
+
+    /// What is here of a segment that is arriving, and how many bytes of it, from the front.
+    pub(super) async fn load_arriving(
+        &self,
+        space: SpaceId,
+        id: &SegmentId,
+        len: usize,
+    ) -> Result<(AlignedBytes, usize)> {
+        let mut bytes = AlignedBytes::zeroed(len);
+        let stored = self.read_chunks(space, id, bytes.as_mut()).await?.0;
+        Ok((bytes, stored))
+    }
+
+    /// Reads the chunks of a segment to their places, up to one that is missing or damaged: how many bytes that makes, and
+    /// what is wrong with the rest.
+    async fn read_chunks(&self, space: SpaceId, id: &SegmentId, bytes: &mut [u8]) -> Result<(usize, Option<Error>)> {
+        let chunks = bytes.len().div_ceil(CHUNK) as u32;
+        let keys: Vec<Key> = (0..chunks).map(|number| chunk_key(space, id, number)).collect();
+        let mut read = 0;
+        for window in keys.chunks(CHUNKS_A_READ) {
+            for blob in self.kv.get_many(Store::Chunks, window).await? {
+                let what = format!("chunk {} of segment {id} of space {}", read / CHUNK, space.0);
+                let end = bytes.len().min(read + CHUNK);
+                let place = &mut bytes[read..end];
+                let copied = blob
+                    .ok_or_else(|| Error::corrupted(format!("{what} is not stored")))
+                    .and_then(|blob| decode_into(FrameKind::Chunk, &blob, place, &what));
+                if let Err(damage) = copied {
+                    return Ok((read, Some(damage)));
+                }
+                read = end;
             }
         }
-        Ok(Arc::new(Segment::open(id, Arc::new(bytes), Checks::Structure)?))
+        Ok((read, None))
     }
 
     /// Deletes the segments that nothing names any more, each in a transaction of its own, which may take long.

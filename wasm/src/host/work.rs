@@ -143,7 +143,7 @@ impl<K: Kv> Database<K> {
         Ok((self.hold_settled().await?, sealed))
     }
 
-    async fn put_into_service(
+    pub(super) async fn put_into_service(
         &self,
         held: Held<'_>,
         collection: Rc<OpenCollection>,

@@ -26,7 +26,7 @@ use indexed_db_futures::error as idb;
 use indexed_db_futures::future::OpenDbRequest;
 use indexed_db_futures::internals::SystemRepr;
 use indexed_db_futures::prelude::*;
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
@@ -350,16 +350,17 @@ async fn read_range(database: IdbDatabase, store: Store, from: &[u8], to: &[u8],
     };
     let answers = read(&database, store, &place).await?;
     let [keys, values] = answers.as_slice() else { return Err(Failure::Final(unexpected())) };
-    let (keys, values) = (Array::from(keys), Array::from(values));
+    let (keys, values) = (keys.unchecked_ref::<Array>(), values.unchecked_ref::<Array>());
     let pairs = keys.iter().zip(values.iter()).map(|(key, value)| Ok((key_bytes(&key), blob(value)?)));
     pairs.collect::<Attempt<_>>().map(Answer::Rows)
 }
 
 async fn read_keys(database: IdbDatabase, store: Store, from: &[u8], to: &[u8]) -> Attempt<Answer> {
     let range = bounds(from, to).map_err(thrown)?;
-    let answers = read(&database, store, &|rows| Ok(vec![rows.get_all_keys_with_key(&range)?])).await?;
-    let keys = answers.first().map(Array::from).unwrap_or_default();
-    Ok(Answer::Keys(keys.iter().map(|key| key_bytes(&key)).collect()))
+    let all = |rows: &IdbObjectStore| Ok(vec![rows.get_all_keys_with_key_and_limit(&range, u32::MAX)?]);
+    let answers = read(&database, store, &all).await?;
+    let [keys] = answers.as_slice() else { return Err(Failure::Final(unexpected())) };
+    Ok(Answer::Keys(keys.unchecked_ref::<Array>().iter().map(|key| key_bytes(&key)).collect()))
 }
 
 /// Places requests in a transaction of their own, and waits for their answers.
@@ -410,7 +411,7 @@ impl InFlight {
             Durability::Strict => "strict",
         };
         let options = js_sys::Object::new();
-        js_sys::Reflect::set(&options, &"durability".into(), &durability.into())?;
+        Reflect::set(&options, &"durability".into(), &durability.into())?;
         let database: &Opened = database.unchecked_ref();
         database.transaction(&stores, mode, &options).map(Self)
     }
@@ -576,8 +577,11 @@ fn classify(error: &idb::Error) -> Failure {
 }
 
 fn by_name(exception: &web_sys::DomException) -> Failure {
-    let message = || format!("{}: {}", exception.name(), exception.message());
-    match exception.name().as_str() {
+    let said =
+        |what: &str| Reflect::get(exception, &what.into()).ok().and_then(|text| text.as_string()).unwrap_or_default();
+    let name = said("name");
+    let message = || format!("{name}: {}", said("message"));
+    match name.as_str() {
         "QuotaExceededError" => Failure::Quota,
         "ConstraintError" => Failure::Final(Error::conflict("a row that may exist only once exists already")),
         "VersionError" => Failure::Final(Error::unsupported("the database was written by a later version")),
@@ -621,7 +625,7 @@ impl Room {
         }
         let promise = storage.unchecked_into::<web_sys::StorageManager>().estimate().ok()?;
         let estimate = JsFuture::from(promise).await.ok()?;
-        let number = |name| js_sys::Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64();
+        let number = |name| Reflect::get(&estimate, &JsValue::from_str(name)).ok()?.as_f64();
         Some(Self { usage: number("usage")?, quota: number("quota")?, wanted })
     }
 

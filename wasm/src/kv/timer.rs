@@ -1,17 +1,17 @@
 //! Timers of the event loop, and a limit on how long something may take.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &js_sys::Function, milliseconds: u32) -> JsValue;
+    fn set_timeout(callback: &Function, milliseconds: u32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(timer: &JsValue);
 }
@@ -20,45 +20,21 @@ extern "C" {
 #[derive(Clone, Copy, Debug)]
 pub struct Elapsed;
 
-#[derive(Default)]
-struct State {
-    rang: bool,
-    waker: Option<Waker>,
-}
-
-struct Timer {
-    handle: JsValue,
-    _ring: Closure<dyn FnMut()>,
-}
+/// Forgets a timer that nobody waits for any more.
+struct Timer(JsValue);
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        clear_timeout(&self.handle);
+        clear_timeout(&self.0);
     }
 }
 
 /// Waits.
 pub async fn sleep(milliseconds: u32) {
-    let state = Rc::new(RefCell::new(State::default()));
-    let shared = state.clone();
-    let ring = Closure::new(move || {
-        let mut state = shared.borrow_mut();
-        state.rang = true;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
-    });
-    let handle = set_timeout(ring.as_ref().unchecked_ref(), milliseconds);
-    let _timer = Timer { handle, _ring: ring };
-    poll_fn(|cx| {
-        let mut state = state.borrow_mut();
-        if state.rang {
-            return Poll::Ready(());
-        }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
-    })
-    .await;
+    let mut timer = Timer(JsValue::UNDEFINED);
+    let rang = Promise::new(&mut |ring, _| timer.0 = set_timeout(&ring, milliseconds));
+    // Nobody rejects it.
+    let _ = JsFuture::from(rang).await;
 }
 
 /// Runs a future for at most so long.

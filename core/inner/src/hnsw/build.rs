@@ -1,24 +1,42 @@
 //! Building a graph in slices (Malkov & Yashunin, 2018, algorithm 1), and extending one.
 //!
-//! Work is done node by node in a fixed order: damaged nodes are linked again, then new ones are inserted, then
+//! Work is done batch by batch in a fixed order: damaged nodes are linked again, then new ones are inserted, then
 //! all or a sample are checked by a search for themselves (`repair.rs`). Slices only say where to pause.
+//!
+//! ```text
+//! for each batch:
+//!     at once, for each node:  search its neighbours in the graph as it is; meet the batch's earlier nodes; choose links
+//!     write the links
+//!     add the links back, in the order of nodes, where lists have room
+//!     at once, for each list that has not:  choose from its links and all that came
+//!     write these lists
+//! ```
+//!
+//! Nobody writes while others read, so there are no locks, and the graph does not depend on how many work. With batches of
+//! one node this is the algorithm of the paper.
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicUsize;
 
-use fearless_simd::{Simd, dispatch};
+use fearless_simd::dispatch;
 
-use super::beam::{Met, Pool};
+use super::beam::Met;
+use super::crew::Crew;
 use super::graph::{Graph, MAX_LEVEL, MAX_NODES, NONE};
 use super::lists::Lists;
 use super::params::{HnswParams, default_ef_search};
 use super::repair::Check;
-use super::search::Walk;
-use super::select::Selection;
+use super::worker::{Overflow, Worker};
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::metric::{Probe, VectorSpace};
+use crate::metric::Rows;
 use crate::sort::sort;
+
+/// A batch is at most this part of the graph that it is searched in.
+const GROWTH: u32 = 16;
+/// Pieces of work that make it worth to wake a worker.
+const LEAST_SHARE: usize = 4;
 
 /// A graph on its way.
 #[derive(Clone, Debug)]
@@ -31,20 +49,13 @@ pub struct GraphBuilder {
     total: u32,
     pub(super) check: Check,
     insertions: u64,
-    pub(super) scratch: BuildScratch,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct BuildScratch {
-    pub(super) walk: Walk,
-    pub(super) pool: Pool,
-    pub(super) found: Vec<Met>,
-    pub(super) selection: Selection,
-    pub(super) unit: Vec<f32>,
+    batch: Vec<u32>,
+    overflow: Vec<Overflow>,
+    pub(super) workers: Vec<Worker>,
 }
 
 impl GraphBuilder {
-    /// Prepares a graph over the first `total` rows of a space.
+    /// Prepares a graph over the first `total` rows.
     ///
     /// # Errors
     /// `InvalidArgument` when a parameter is out of range or there are too many rows.
@@ -52,7 +63,7 @@ impl GraphBuilder {
         Self::extend(params, Graph::new(params.m, params.m0), Vec::new(), total)
     }
 
-    /// Prepares to extend a graph to `total` rows: its nodes are the first rows of the space, and those in `damaged`,
+    /// Prepares to extend a graph to `total` rows: its nodes are the first rows, and those in `damaged`,
     /// which lost a link (see [`Graph::retain`]), are linked again.
     ///
     /// # Errors
@@ -84,17 +95,23 @@ impl GraphBuilder {
             total,
             check: Check::new(total),
             insertions: 0,
-            scratch: BuildScratch::default(),
+            batch: Vec::new(),
+            overflow: Vec::new(),
+            workers: Vec::new(),
         })
     }
 
-    /// Does at most `budget` units of work (a unit is one node's search) and returns how many are left.
+    /// Does `budget` units of work, and up to a batch more (a unit is one node's search); returns how many are left.
     ///
     /// # Panics
-    /// When the space has fewer rows than the graph is to have.
-    pub fn step(&mut self, space: &VectorSpace<'_>, budget: u32) -> u32 {
-        assert!(space.len() >= self.total as usize, "the space holds every row of the graph");
-        dispatch!(kernel::level(), simd => self.step_on(simd, space, budget));
+    /// When there are fewer rows than the graph is to have.
+    pub fn step<C: Crew, R: Rows>(&mut self, crew: &C, rows: &R, budget: u32) -> u32 {
+        assert!(rows.count() >= self.total as usize, "there is a row for every node of the graph");
+        self.workers.resize_with(crew.hands().max(1), Worker::default);
+        let mut done = 0;
+        while done < budget && self.remaining() > 0 {
+            done = done.saturating_add(self.do_batch(crew, rows));
+        }
         self.remaining()
     }
 
@@ -110,131 +127,114 @@ impl GraphBuilder {
     }
 
     /// Does what is left and hands out the graph, every node of which a search can reach.
-    pub fn finish(mut self, space: &VectorSpace<'_>) -> Graph {
-        self.step(space, u32::MAX);
-        self.connect_all(space);
+    pub fn finish<C: Crew, R: Rows>(mut self, crew: &C, rows: &R) -> Graph {
+        self.step(crew, rows, u32::MAX);
+        self.connect_all(rows);
         self.lists.graph
     }
 
-    #[inline(always)]
-    fn step_on<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, budget: u32) {
-        for _ in 0..budget {
-            if let Some(&node) = self.damaged.get(self.relinked) {
-                self.relinked += 1;
-                self.insertions += 1;
-                self.relink(simd, space, node);
-            } else if self.lists.graph.len() < self.total as usize {
-                self.insertions += 1;
-                self.insert(simd, space);
-            } else if self.check.remaining() > 0 {
-                self.check_next(simd, space);
-            } else {
-                return;
-            }
+    /// Does the next batch, whose size depends on the graph's alone; returns how many nodes it had.
+    fn do_batch<C: Crew, R: Rows>(&mut self, crew: &C, rows: &R) -> u32 {
+        let len = self.lists.graph.len();
+        let most = (len as u32 / GROWTH).clamp(1, C::BATCH);
+        self.batch.clear();
+        if self.relinked < self.damaged.len() {
+            self.batch.extend(self.damaged[self.relinked..].iter().take(most as usize));
+            self.relinked += self.batch.len();
+            self.link_batch(crew, rows);
+        } else if len < self.total as usize {
+            self.insert_batch(crew, rows, most);
+        } else {
+            return self.check_batch(crew, rows);
         }
+        self.insertions += self.batch.len() as u64;
+        self.batch.len() as u32
     }
 
-    #[inline(always)]
-    fn insert<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>) {
-        let node = self.lists.graph.len() as u32;
-        let level = draw_level(self.params.seed, node, self.params.m);
-        self.lists.push(level);
+    /// Appends at most so many nodes. One that rises above the graph is a batch of its own: every search after it starts there.
+    fn insert_batch<C: Crew, R: Rows>(&mut self, crew: &C, rows: &R, most: u32) {
         let Graph { entry, top, .. } = self.lists.graph;
+        let first = self.lists.graph.len() as u32;
+        let mut rising = None;
+        for node in first..self.total.min(first + most) {
+            let level = draw_level(self.params.seed, node, self.params.m);
+            let rises = entry == NONE || level > top;
+            if rises && node > first {
+                break;
+            }
+            self.lists.push(level);
+            self.batch.push(node);
+            if rises {
+                rising = Some((node, level));
+                break;
+            }
+        }
         if entry != NONE {
-            self.link(simd, space, node, level.min(top));
+            self.link_batch(crew, rows);
         }
-        if entry == NONE || level > top {
-            (self.lists.graph.entry, self.lists.graph.top) = (node, level);
+        if let Some(rising) = rising {
+            (self.lists.graph.entry, self.lists.graph.top) = rising;
         }
     }
 
-    #[inline(always)]
-    fn relink<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32) {
-        let level = self.lists.graph.levels[node as usize];
-        self.link(simd, space, node, level);
-    }
-
-    /// Searches a node's neighbours on the levels `highest..=0` and links them both ways.
-    #[inline(always)]
-    fn link<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, highest: u8) {
-        let ef = self.params.ef_construction as usize;
-        let mut unit = core::mem::take(&mut self.scratch.unit);
-        let probe = Probe::stored(space, node, &mut unit);
-        let view = self.lists.graph.view();
-        let nearest = self.scratch.walk.descend(simd, &view, space, probe, highest);
-        self.scratch.found.clear();
-        self.scratch.found.push(nearest);
-        for level in (0..=highest).rev() {
-            let BuildScratch { walk, pool, found, .. } = &mut self.scratch;
-            let view = self.lists.graph.view();
-            // One more than asked: a node that is linked again finds itself.
-            walk.start(view.len(), ef + 1, found.iter().copied(), pool);
-            walk.search_level(simd, &view, space, probe, level, pool);
-            found.clear();
-            found.extend(pool.results());
-            self.choose_links(simd, space, probe, node, level);
-            self.connect(simd, space, node, level);
-        }
-        self.scratch.unit = unit;
-    }
-
-    /// Chooses from what was found and the links that a node has.
-    #[inline(always)]
-    fn choose_links<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, probe: Probe<'_>, node: u32, level: u8) {
-        let BuildScratch { found, selection, .. } = &mut self.scratch;
-        let (links, _) = self.lists.list(node, level);
-        selection.candidates.clear();
-        selection.candidates.extend(found.iter().filter(|met| met.offset() != node));
-        if !links.is_empty() {
-            let mut keys = alloc::vec![0.0; links.len()];
-            probe.score_offsets(simd, space, links, &mut keys);
-            selection.candidates.extend(keys.iter().zip(links).map(|(&key, &link)| Met::new(key, link)));
-            sort(&mut selection.candidates);
-            selection.candidates.dedup_by_key(|met| met.offset());
-        }
-        let m = self.params.m as usize;
-        selection.choose(simd, space, m, if level == 0 { self.params.fill_new() } else { 0 });
-        self.lists.set(node, level, &selection.chosen);
-    }
-
-    /// Adds the links back from a node's neighbours; a list without room keeps its most diverse links.
-    #[inline(always)]
-    fn connect<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, level: u8) {
-        let slots = if level == 0 { self.params.m0 } else { self.params.m } as usize;
-        let (least, most) = if level == 0 { self.params.cut() } else { (0, slots) };
-        let mut at = 0;
-        loop {
-            let (links, keys) = self.lists.list(node, level);
-            let Some((&neighbour, &key)) = links.get(at).zip(keys.get(at)) else { return };
-            at += 1;
-            let back = Met::new(key, node);
-            let (links, _) = self.lists.list(neighbour, level);
-            if links.contains(&node) {
-                continue;
+    /// Links the nodes of the batch both ways.
+    fn link_batch<C: Crew, R: Rows>(&mut self, crew: &C, rows: &R) {
+        let Self { params, lists, batch, overflow, workers, .. } = self;
+        share(crew, workers, batch.len(), |worker, next| {
+            dispatch!(kernel::level(), simd => worker.find_links::<C, _, _>(simd, rows, (params, lists), batch, next));
+        });
+        write(workers, lists);
+        overflow.clear();
+        for &node in batch.iter() {
+            for level in 0..=lists.graph.levels[node as usize].min(lists.graph.top) {
+                link_back(lists, overflow, node, level);
             }
-            if self.lists.append(neighbour, level, back) {
-                continue;
-            }
-            let (links, keys) = self.lists.list(neighbour, level);
-            let BuildScratch { selection, .. } = &mut self.scratch;
-            selection.candidates.clear();
-            if keys.iter().any(|key| key.is_nan()) {
-                let mut unit = Vec::new();
-                let mut keys = alloc::vec![0.0; links.len()];
-                Probe::stored(space, neighbour, &mut unit).score_offsets(simd, space, links, &mut keys);
-                selection.candidates.extend(keys.iter().zip(links).map(|(&key, &link)| Met::new(key, link)));
-            } else {
-                selection.candidates.extend(keys.iter().zip(links).map(|(&key, &link)| Met::new(key, link)));
-            }
-            selection.candidates.push(back);
-            sort(&mut selection.candidates);
-            selection.choose(simd, space, most, least);
-            self.lists.set(neighbour, level, &selection.chosen);
         }
+        if C::BATCH > 1 {
+            sort(overflow);
+        }
+        share(crew, workers, overflow.len(), |worker, next| {
+            dispatch!(kernel::level(), simd => worker.cut_lists(simd, rows, (params, lists), overflow, next));
+        });
+        write(workers, lists);
     }
 
-    pub(super) fn default_ef(&self, space: &VectorSpace<'_>) -> usize {
-        default_ef_search(space.metric, space.dimension, self.total as usize)
+    pub(super) fn default_ef<R: Rows>(&self, rows: &R) -> usize {
+        default_ef_search(rows.metric(), rows.dimension(), self.total as usize)
+    }
+}
+
+/// Has the workers take so many pieces of work from the counter that they get.
+pub(super) fn share<C: Crew>(
+    crew: &C,
+    workers: &mut [Worker],
+    pieces: usize,
+    work: impl Fn(&mut Worker, &AtomicUsize) + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    workers.iter_mut().for_each(|worker| worker.notes.clear());
+    let hands = pieces.div_ceil(LEAST_SHARE).min(workers.len());
+    crew.each(&mut workers[..hands], |worker| work(worker, &next));
+}
+
+/// Writes the lists that the workers noted, no two of which are the same node's on the same level.
+fn write(workers: &[Worker], lists: &mut Lists) {
+    for (node, level, links) in workers.iter().flat_map(|worker| worker.notes.iter()) {
+        lists.set(node, level, links);
+    }
+}
+
+/// Adds the links back from a node's neighbours, as far as their lists have room.
+fn link_back(lists: &mut Lists, overflow: &mut Vec<Overflow>, node: u32, level: u8) {
+    let mut at = 0;
+    loop {
+        let (links, keys) = lists.list(node, level);
+        let Some((&neighbour, &key)) = links.get(at).zip(keys.get(at)) else { return };
+        at += 1;
+        let link = Met::new(key, node);
+        if !lists.list(neighbour, level).0.contains(&node) && !lists.append(neighbour, level, link) {
+            overflow.push(Overflow { level, node: neighbour, link });
+        }
     }
 }
 

@@ -247,6 +247,14 @@ impl<'a> GraphView<'a> {
         &slots[..used(slots)]
     }
 
+    /// Asks for the list of a node on level 0 before it is needed.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, node: u32) {
+        let start = node as usize * self.0.m0 as usize;
+        crate::kernel::prefetch(self.0.links0, start);
+        crate::kernel::prefetch(self.0.links0, start + 16);
+    }
+
     #[inline(always)]
     fn slots(&self, node: u32, level: u8) -> &'a [u32] {
         let parts = &self.0;

@@ -3,7 +3,7 @@
 //! Heuristic selection leaves some nodes without incoming links, many where points crowd (leaves of a tree near the rim
 //! of the Poincaré ball all link to their parent, which has room for a few). Two repairs:
 //!
-//! 1. [`GraphBuilder::check_next`]: a node is searched as a user would search it; when the search misses it, one of the
+//! 1. [`GraphBuilder::check_batch`]: a node is searched as a user would search it; when the search misses it, one of the
 //!    nodes that it found gets a link to it. First for a sample, then, if that missed any, for all. Does most of the
 //!    work, promises nothing.
 //! 2. [`GraphBuilder::connect_all`]: a walk over level 0 from the entry point builds a tree of the reached nodes. For
@@ -17,10 +17,14 @@ use alloc::vec::Vec;
 use fearless_simd::{Simd, dispatch};
 
 use super::beam::Met;
-use super::build::{BuildScratch, GraphBuilder};
+use super::build::{GraphBuilder, share};
+use super::crew::Crew;
 use super::graph::NONE;
+use super::lists::Lists;
+use super::worker::{Worker, claims};
 use crate::kernel;
-use crate::metric::{Probe, VectorSpace};
+use crate::metric::Rows;
+use crate::sort::sort_by_key;
 
 /// Nodes of the first, sampled pass: when it misses none, fewer than 0.1 % are missed (with 98 % confidence).
 const SAMPLE: u32 = 4_000;
@@ -56,8 +60,8 @@ impl Check {
     }
 
     /// Moves on; the next pass starts only when this one missed more than a node in two thousand.
-    fn advance(&mut self) {
-        self.next = self.next.saturating_add(self.stride).min(self.total);
+    fn advance(&mut self, checked: u32) {
+        self.next = self.next.saturating_add(checked.saturating_mul(self.stride)).min(self.total);
         if self.next == self.total {
             let enough = u64::from(self.missed) * u64::from(self.stride) * 2_000 <= u64::from(self.total);
             self.pass = if enough { FULL_PASSES + 1 } else { self.pass + 1 };
@@ -67,48 +71,29 @@ impl Check {
 }
 
 impl GraphBuilder {
-    /// Checks one node, in the order of offsets.
-    #[inline(always)]
-    pub(super) fn check_next<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>) {
+    /// Checks the next nodes, in the order of offsets; returns how many.
+    pub(super) fn check_batch<C: Crew, R: Rows>(&mut self, crew: &C, rows: &R) -> u32 {
         if self.check.incoming.is_empty() {
             self.count_incoming();
         }
-        let node = self.check.next;
-        let ef = self.default_ef(space);
-        let own = self.search_near(simd, space, node, ef);
-        let found = &self.scratch.found;
-        // As many that are as near as the node itself (equal rows; longer ones by inner product) leave it no place.
-        let crowded_out = found.len() == ef && found.last().is_some_and(|worst| worst.key() <= own);
-        if !crowded_out && found.iter().all(|met| met.offset() != node) {
-            self.check.missed += 1;
-            self.make_findable(node);
-        }
-        self.check.advance();
-    }
-
-    /// Links a node from the nearest of those that its search found: into a free slot, else in place of the link whose
-    /// target has the most others.
-    fn make_findable(&mut self, node: u32) {
-        let incoming = &mut self.check.incoming;
-        for from in &self.scratch.found {
-            if self.lists.append(from.offset(), 0, Met::new(from.key(), node)) {
-                incoming[node as usize] += 1;
-                return;
+        let ef = self.default_ef(rows);
+        let Self { lists, check, workers, .. } = self;
+        let (first, stride) = (check.next, check.stride);
+        let count = (check.total - first).div_ceil(stride).min(C::BATCH);
+        share(crew, workers, count as usize, |worker, next| {
+            for place in claims(next, count as usize) {
+                let node = first + place as u32 * stride;
+                dispatch!(kernel::level(), simd => worker.note_if_missed(simd, rows, lists, node, ef));
             }
+        });
+        let mut missed: Vec<_> = workers.iter().flat_map(|worker| worker.notes.iter()).collect();
+        sort_by_key(&mut missed, |&(node, ..)| node);
+        for (node, _, found) in missed {
+            check.missed += 1;
+            make_findable(lists, &mut check.incoming, node, found);
         }
-        let mut most = (1, None);
-        for from in &self.scratch.found {
-            for (slot, &link) in self.lists.list(from.offset(), 0).0.iter().enumerate() {
-                if incoming[link as usize] > most.0 {
-                    most = (incoming[link as usize], Some((*from, slot, link)));
-                }
-            }
-        }
-        if let Some((from, slot, link)) = most.1 {
-            incoming[link as usize] -= 1;
-            incoming[node as usize] += 1;
-            self.lists.replace(from.offset(), 0, slot, Met::new(from.key(), node));
-        }
+        check.advance(count);
+        count
     }
 
     fn count_incoming(&mut self) {
@@ -119,34 +104,19 @@ impl GraphBuilder {
         }
     }
 
-    /// Searches level 0 near a stored row, as a user's search would; leaves the answer in `found` and returns the key
-    /// that the row itself has.
-    #[inline(always)]
-    fn search_near<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, node: u32, ef: usize) -> f32 {
-        let BuildScratch { walk, pool, found, unit, .. } = &mut self.scratch;
-        let view = self.lists.graph.view();
-        let probe = Probe::stored(space, node, unit);
-        let nearest = walk.descend(simd, &view, space, probe, 0);
-        walk.start(view.len(), ef, core::iter::once(nearest), pool);
-        walk.search_level(simd, &view, space, probe, 0, pool);
-        found.clear();
-        found.extend(pool.results());
-        let mut own = [0.0];
-        probe.score_offsets(simd, space, &[node], &mut own);
-        own[0]
-    }
-
     /// Links every node in that a walk from the entry point does not meet.
-    pub(super) fn connect_all(&mut self, space: &VectorSpace<'_>) {
+    pub(super) fn connect_all<R: Rows>(&mut self, rows: &R) {
         if self.lists.graph.is_empty() {
             return;
         }
+        let ef = self.default_ef(rows);
         let mut tree = vec![NONE; self.lists.graph.len()];
         let entry = self.lists.graph.entry;
         self.grow(&mut tree, entry, entry);
         for node in 0..tree.len() as u32 {
             if tree[node as usize] == NONE {
-                dispatch!(kernel::level(), simd => self.search_near(simd, space, node, self.default_ef(space)));
+                let worker = &mut self.workers[0];
+                dispatch!(kernel::level(), simd => worker.search_near(simd, rows, &self.lists, node, ef));
                 let from = self.link_into_tree(&tree, node);
                 self.grow(&mut tree, from, node);
             }
@@ -171,7 +141,7 @@ impl GraphBuilder {
     /// Links an unreached node from the nearest reached one that has room; returns that one.
     fn link_into_tree(&mut self, tree: &[u32], node: u32) -> u32 {
         let reached = |from: u32| tree[from as usize] != NONE;
-        let found: Vec<Met> = self.scratch.found.iter().copied().filter(|met| reached(met.offset())).collect();
+        let found: Vec<Met> = self.workers[0].found.iter().copied().filter(|met| reached(met.offset())).collect();
         for &from in &found {
             if self.lists.append(from.offset(), 0, Met::new(from.key(), node)) {
                 return from.offset();
@@ -191,5 +161,43 @@ impl GraphBuilder {
             return from.offset();
         }
         unreachable!("r reached nodes have at least 2r slots and r-1 tree links")
+    }
+}
+
+impl Worker {
+    /// Notes what a search for a node found, if that is not the node itself.
+    #[inline(always)]
+    fn note_if_missed<S: Simd, R: Rows>(&mut self, simd: S, rows: &R, lists: &Lists, node: u32, ef: usize) {
+        let own = self.search_near(simd, rows, lists, node, ef);
+        let found = &self.found;
+        // As many that are as near as the node itself (equal rows; longer ones by inner product) leave it no place.
+        let crowded_out = found.len() == ef && found.last().is_some_and(|worst| worst.key() <= own);
+        if !crowded_out && found.iter().all(|met| met.offset() != node) {
+            self.notes.add(node, 0, found);
+        }
+    }
+}
+
+/// Links a node from the nearest of those that its search found: into a free slot, else in place of the link whose
+/// target has the most others.
+fn make_findable(lists: &mut Lists, incoming: &mut [u32], node: u32, found: &[Met]) {
+    for from in found {
+        if lists.append(from.offset(), 0, Met::new(from.key(), node)) {
+            incoming[node as usize] += 1;
+            return;
+        }
+    }
+    let mut most = (1, None);
+    for from in found {
+        for (slot, &link) in lists.list(from.offset(), 0).0.iter().enumerate() {
+            if incoming[link as usize] > most.0 {
+                most = (incoming[link as usize], Some((*from, slot, link)));
+            }
+        }
+    }
+    if let Some((from, slot, link)) = most.1 {
+        incoming[link as usize] -= 1;
+        incoming[node as usize] += 1;
+        lists.replace(from.offset(), 0, slot, Met::new(from.key(), node));
     }
 }

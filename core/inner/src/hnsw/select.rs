@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use fearless_simd::Simd;
 
 use super::beam::Met;
-use crate::metric::{Batch, Probe, VectorSpace};
+use crate::metric::{Batch, ProbeRoom, Rows};
 use crate::sort::sort;
 
 #[derive(Clone, Debug, Default)]
@@ -23,42 +23,49 @@ pub(super) struct Selection {
     open: Vec<Met>,
     dominated: Vec<Met>,
     batch: Batch,
-    unit: Vec<f32>,
+    room: ProbeRoom,
     pub(super) distances: u64,
 }
 
 impl Selection {
     /// Chooses at most `limit` diverse candidates, then adds the nearest of the others up to `fill`.
-    #[inline(always)]
-    pub(super) fn choose<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, limit: usize, fill: usize) {
-        let Self { candidates, chosen, open, dominated, batch, unit, distances } = self;
-        chosen.clear();
-        dominated.clear();
-        open.clear();
-        open.extend_from_slice(candidates);
-        while !open.is_empty() && chosen.len() < limit {
-            let taken = open.remove(0);
-            chosen.push(taken);
-            if open.is_empty() || chosen.len() == limit {
-                break;
-            }
-            batch.clear();
-            batch.offsets.extend(open.iter().map(|met| met.offset()));
-            batch.score(simd, space, Probe::stored(space, taken.offset(), unit));
-            *distances += batch.offsets.len() as u64;
-            let mut keys = batch.keys.iter();
-            open.retain(|&met| {
-                let keep = keys.next().is_some_and(|&between| between > met.key());
-                if !keep {
-                    dominated.push(met);
+    ///
+    /// Never inlined, as walks.
+    #[inline(never)]
+    pub(super) fn choose<S: Simd, R: Rows>(&mut self, simd: S, rows: &R, limit: usize, fill: usize) {
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let Self { candidates, chosen, open, dominated, batch, room, distances } = self;
+                chosen.clear();
+                dominated.clear();
+                open.clear();
+                open.extend_from_slice(candidates);
+                while !open.is_empty() && chosen.len() < limit {
+                    let taken = open.remove(0);
+                    chosen.push(taken);
+                    if open.is_empty() || chosen.len() == limit {
+                        break;
+                    }
+                    batch.clear();
+                    batch.offsets.extend(open.iter().map(|met| met.offset()));
+                    batch.score(simd, rows, rows.stored(taken.offset(), room));
+                    *distances += batch.offsets.len() as u64;
+                    let mut keys = batch.keys.iter();
+                    open.retain(|&met| {
+                        let keep = keys.next().is_some_and(|&between| between > met.key());
+                        if !keep {
+                            dominated.push(met);
+                        }
+                        keep
+                    });
                 }
-                keep
-            });
-        }
-        if chosen.len() < fill {
-            dominated.append(open);
-            sort(dominated);
-            chosen.extend(dominated.iter().take(fill - chosen.len()));
-        }
+                if chosen.len() < fill {
+                    dominated.append(open);
+                    sort(dominated);
+                    chosen.extend(dominated.iter().take(fill - chosen.len()));
+                }
+            },
+        );
     }
 }

@@ -1,3 +1,5 @@
+mod batches;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -62,7 +64,7 @@ fn params(metric: Metric, dimension: usize) -> HnswParams {
 
 fn build(rows: &Rows) -> Graph {
     let space = rows.space();
-    GraphBuilder::new(params(rows.metric, rows.dimension), space.len() as u32).unwrap().finish(&space)
+    GraphBuilder::new(params(rows.metric, rows.dimension), space.len() as u32).unwrap().finish(&Alone, &space)
 }
 
 /// The offsets of the k nearest by brute force, among those accepted.
@@ -103,6 +105,28 @@ fn every_metric_finds_nearly_all_of_the_ten_nearest() {
 }
 
 #[test]
+fn a_graph_over_codes_leads_to_the_ten_nearest_rows_and_reaches_every_node() {
+    for metric in [Metric::L2, Metric::Cosine, Metric::Dot, Metric::Poincare] {
+        let rows = rows(metric, 4_000, 12, SEED);
+        let space = rows.space();
+        let codes = crate::quant::Codes::of(&space).unwrap();
+        let codes = codes.space();
+        let graph = GraphBuilder::new(params(metric, 12), 4_000).unwrap().finish(&Alone, &codes);
+        assert!(graph.view().unreachable().is_empty(), "{metric}, seed {SEED}");
+        let mut scratch = SearchScratch::new();
+        let (mut right, mut asked) = (0, 0);
+        for at in (0..4_000).step_by(17) {
+            let query = QueryVector::from_row(metric, space.row(at), space.term(at));
+            let truth = nearest(&query, &space, 10, |_| true);
+            let found = search(&graph.view(), &codes, &query, 200, None, &mut scratch);
+            right += found.candidates.iter().take(26).filter(|found| truth.contains(&found.offset)).count();
+            asked += 10;
+        }
+        assert!(right * 100 > asked * 97, "{metric}: {right} of {asked}, seed {SEED}");
+    }
+}
+
+#[test]
 fn the_same_rows_and_seed_give_the_same_graph_however_the_work_is_sliced() {
     let rows = rows(Metric::Poincare, 1_500, 5, SEED);
     let space = rows.space();
@@ -111,12 +135,12 @@ fn the_same_rows_and_seed_give_the_same_graph_however_the_work_is_sliced() {
         let mut builder = GraphBuilder::new(params(rows.metric, 5), 1_500).unwrap();
         let mut left = builder.remaining();
         while left > 0 {
-            let now = builder.step(&space, slice);
+            let now = builder.step(&Alone, &space, slice);
             assert!(now < left, "every slice makes progress");
             left = now;
         }
         assert_eq!(builder.insertions(), 1_500);
-        assert!(builder.finish(&space) == whole, "slices of {slice}, seed {SEED}");
+        assert!(builder.finish(&Alone, &space) == whole, "slices of {slice}, seed {SEED}");
     }
 }
 
@@ -211,7 +235,7 @@ fn a_graph_without_its_dead_nodes_is_as_good_after_relinking() {
         rows.terms.extend(&more.terms);
         let total = survivors + 700;
         let builder = GraphBuilder::extend(params(metric, 8), graph, damaged.clone(), total as u32).unwrap();
-        let extended = builder.finish(&rows.space());
+        let extended = builder.finish(&Alone, &rows.space());
         let (after, fresh) = (recall(&extended, &rows, None), recall(&build(&rows), &rows, None));
         assert!(extended.len() == total && extended.view().unreachable().is_empty());
         assert!(GraphView::new(extended.view().parts()).is_ok());
@@ -228,7 +252,8 @@ fn thirty_generations_of_deletes_keep_the_recall_of_a_fresh_graph() {
         let (kept, damaged) = Graph::retain(&graph.view(), keep);
         rows = rows.kept(keep);
         let total = kept.len() as u32;
-        graph = GraphBuilder::extend(params(Metric::L2, 12), kept, damaged, total).unwrap().finish(&rows.space());
+        graph =
+            GraphBuilder::extend(params(Metric::L2, 12), kept, damaged, total).unwrap().finish(&Alone, &rows.space());
         assert!(graph.view().unreachable().is_empty(), "generation {generation}");
     }
     let (aged, fresh) = (recall(&graph, &rows, None), recall(&build(&rows), &rows, None));
@@ -254,7 +279,7 @@ fn survivors_that_lost_every_link_are_linked_again() {
     let keep = |offset: u32| offset.is_multiple_of(40);
     let (kept, damaged) = Graph::retain(&graph.view(), keep);
     let rows = rows.kept(keep);
-    let again = GraphBuilder::extend(params(Metric::L2, 4), kept, damaged, 25).unwrap().finish(&rows.space());
+    let again = GraphBuilder::extend(params(Metric::L2, 4), kept, damaged, 25).unwrap().finish(&Alone, &rows.space());
     assert!(again.view().unreachable().is_empty());
 }
 

@@ -55,30 +55,6 @@ pub(crate) fn sum_one<S: Simd, P: Pairwise>(simd: S, query: &[f32], row: &[f32])
     sum_many::<S, P, 1>(simd, query, [row])[0]
 }
 
-/// Does something for each of at most four rows. Written out, so that sums stay in registers also where the compiler
-/// unrolls no loops because it optimises for size.
-macro_rules! each_row {
-    ($rows:ident, $row:ident => $work:expr) => {{
-        const { assert!($rows <= 4) };
-        if $rows > 0 {
-            const $row: usize = 0;
-            $work;
-        }
-        if $rows > 1 {
-            const $row: usize = 1;
-            $work;
-        }
-        if $rows > 2 {
-            const $row: usize = 2;
-            $work;
-        }
-        if $rows > 3 {
-            const $row: usize = 3;
-            $work;
-        }
-    }};
-}
-
 /// The sums for `ROWS` rows, four at most, each as long as the query.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ use fearless_simd::{Level, Simd, dispatch};
 use super::{Dot, Pairwise, SquaredL2, oracle, sum_many, sum_one};
 
 /// Every level that this machine has, from the best down.
-fn levels() -> Vec<Level> {
+pub(crate) fn levels() -> Vec<Level> {
     #[allow(unused_mut)]
     let mut levels = alloc::vec![super::level(), Level::baseline()];
     #[cfg(target_arch = "x86_64")]
@@ -71,5 +71,28 @@ fn the_distance_of_a_row_to_itself_is_zero() {
     for d in dimensions() {
         let a = row(d, 3);
         assert_eq!(one::<SquaredL2>(super::level(), &a, &a).to_bits(), 0, "d = {d}");
+    }
+}
+
+#[test]
+fn integer_products_are_the_oracles_at_every_dimension_and_level_and_extreme() {
+    use super::{MAX_WIDE, dot_many};
+    let code = |x: f32| (x * 128.0) as i8;
+    for level in levels() {
+        for d in dimensions().chain([4096]) {
+            let wide: Vec<i16> = row(d, 9).iter().map(|x| (x * f32::from(MAX_WIDE)) as i16).collect();
+            let rows: Vec<Vec<i8>> = (0..4).map(|i| row(d, 50 + i).into_iter().map(code).collect()).collect();
+            let most: Vec<i16> = wide.iter().map(|x| if *x < 0 { -MAX_WIDE } else { MAX_WIDE }).collect();
+            let same: Vec<i8> = wide.iter().map(|x| if *x < 0 { -127 } else { 127 }).collect();
+            let four = [&rows[0][..], &rows[1], &rows[2], &same];
+            for wide in [&wide, &most] {
+                let together = dispatch!(level, simd => dot_many::<_, 4>(simd, wide, four));
+                for (row, sum) in four.iter().zip(together) {
+                    assert_eq!(sum, oracle::dot_int(wide, row), "{level:?}, d = {d}");
+                    let alone = dispatch!(level, simd => dot_many::<_, 1>(simd, wide, [row]))[0];
+                    assert_eq!(alone, sum, "{level:?}, d = {d}, alone");
+                }
+            }
+        }
     }
 }

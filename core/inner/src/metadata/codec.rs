@@ -81,17 +81,7 @@ impl Metadata {
     /// # Errors
     /// `Corrupted`, with the place of the first fault, when they are not exactly what [`Metadata::from_value`] writes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > MAX_METADATA_BYTES {
-            return Err(Error::corrupted(format!(
-                "metadata has {} bytes, the limit is {MAX_METADATA_BYTES}",
-                bytes.len()
-            )));
-        }
-        let mut checker = Checker { bytes, at: 0 };
-        match checker.entries(bytes.len(), 1) {
-            Ok(()) => Ok(Self(Arc::from(bytes))),
-            Err(Fault(what)) => Err(Error::corrupted(format!("metadata, at byte {}: {what}", checker.at))),
-        }
+        MetadataRef::checked(bytes).map(MetadataRef::to_metadata)
     }
 
     /// Owns a copy of bytes that were validated before.
@@ -117,6 +107,26 @@ impl Metadata {
     /// Whether the object has no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl<'a> MetadataRef<'a> {
+    /// Reads bytes from outside in place, after checking all of them.
+    ///
+    /// # Errors
+    /// As [`Metadata::from_bytes`].
+    pub fn checked(bytes: &'a [u8]) -> Result<Self> {
+        if bytes.len() > MAX_METADATA_BYTES {
+            return Err(Error::corrupted(format!(
+                "metadata has {} bytes, the limit is {MAX_METADATA_BYTES}",
+                bytes.len()
+            )));
+        }
+        let mut checker = Checker { bytes, at: 0 };
+        match checker.entries(bytes.len(), 1) {
+            Ok(()) => Ok(Self::trusted(bytes)),
+            Err(Fault(what)) => Err(Error::corrupted(format!("metadata, at byte {}: {what}", checker.at))),
+        }
     }
 }
 

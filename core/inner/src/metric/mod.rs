@@ -25,7 +25,8 @@ mod validate;
 mod widen;
 
 pub use query::QueryVector;
-pub(crate) use score::{Batch, Probe};
+pub(crate) use score::{Batch, in_fours};
+pub use score::{Probe, ProbeRoom, Rows};
 pub use space::VectorSpace;
 pub use validate::{MAX_NORM, MIN_COSINE_NORM, validate_f32, validate_f64, validate_stored};
 pub use widen::widen;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use fearless_simd::dispatch;
 
-use super::{Metric, Probe, VectorSpace, validate_f32, validate_f64};
+use super::{Metric, Probe, Rows, VectorSpace, validate_f32, validate_f64};
 use crate::error::Result;
 use crate::kernel;
 
@@ -118,10 +118,10 @@ impl QueryVector {
         dispatch!(kernel::level(), simd => probe.score_offsets(simd, space, offsets, keys));
     }
 
-    pub(crate) fn assert_fits(&self, space: &VectorSpace<'_>) {
+    pub(crate) fn assert_fits<R: Rows>(&self, rows: &R) {
         assert_eq!(
             (self.metric, self.dimension()),
-            (space.metric, space.dimension),
+            (rows.metric(), rows.dimension()),
             "the query was made for this space"
         );
     }

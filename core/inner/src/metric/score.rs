@@ -4,16 +4,90 @@ use alloc::vec::Vec;
 
 use fearless_simd::Simd;
 
-use super::{Metric, VectorSpace};
-use crate::kernel::{Dot, Pairwise, SquaredL2, sum_many, sum_one};
+use super::{Metric, QueryVector, VectorSpace};
+use crate::kernel::{Dot, Pairwise, SquaredL2, prefetch, sum_many, sum_one};
+
+/// Rows that are ranked against a query or against one of them, in whatever form they are stored. A graph is built over
+/// such rows and walked on them, and knows no more of them.
+pub trait Rows: Sync {
+    /// One side of many distances.
+    type Probe<'p>: Copy;
+
+    /// How distances are measured.
+    fn metric(&self) -> Metric;
+
+    /// Components of a row.
+    fn dimension(&self) -> usize;
+
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// A query as one side.
+    fn query<'p>(&'p self, query: &'p QueryVector, room: &'p mut ProbeRoom) -> Self::Probe<'p>;
+
+    /// The row at an offset as one side.
+    fn stored<'p>(&'p self, offset: u32, room: &'p mut ProbeRoom) -> Self::Probe<'p>;
+
+    /// Asks for the beginning of a row before it is needed.
+    fn prefetch(&self, offset: u32);
+
+    /// Ranking keys of the rows at the given offsets, one for each.
+    fn score_offsets<S: Simd>(&self, simd: S, probe: Self::Probe<'_>, offsets: &[u32], keys: &mut [f32]);
+}
+
+/// Memory that a probe may need, used again by the next one.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeRoom {
+    unit: Vec<f32>,
+    pub(crate) wide: Vec<i16>,
+}
+
+impl Rows for VectorSpace<'_> {
+    type Probe<'p> = Probe<'p>;
+
+    #[inline(always)]
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    #[inline(always)]
+    fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn query<'p>(&'p self, query: &'p QueryVector, _: &'p mut ProbeRoom) -> Probe<'p> {
+        query.probe()
+    }
+
+    #[inline(always)]
+    fn stored<'p>(&'p self, offset: u32, room: &'p mut ProbeRoom) -> Probe<'p> {
+        Probe::stored(self, offset, &mut room.unit)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        prefetch(self.rows, offset as usize * self.dimension);
+    }
+
+    #[inline(always)]
+    fn score_offsets<S: Simd>(&self, simd: S, probe: Probe<'_>, offsets: &[u32], keys: &mut [f32]) {
+        probe.score_offsets(simd, self, offsets, keys);
+    }
+}
 
 /// One side of many distances: a query, or a stored row while a graph is built.
 ///
 /// `key = scale * sum(row, other) * term(other)`, where the sum is |a-b|² or a·b and the row of `cosine` has norm 1.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Probe<'a> {
-    row: &'a [f32],
-    scale: f32,
+pub struct Probe<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) scale: f32,
 }
 
 /// Offsets to be scored together, and their keys.
@@ -30,10 +104,10 @@ impl Batch {
 
     /// Scores all offsets; `keys` then has their length.
     #[inline(always)]
-    pub(crate) fn score<S: Simd>(&mut self, simd: S, space: &VectorSpace<'_>, probe: Probe<'_>) {
+    pub(crate) fn score<S: Simd, R: Rows>(&mut self, simd: S, rows: &R, probe: R::Probe<'_>) {
         self.keys.clear();
         self.keys.resize(self.offsets.len(), 0.0);
-        probe.score_offsets(simd, space, &self.offsets, &mut self.keys);
+        rows.score_offsets(simd, probe, &self.offsets, &mut self.keys);
     }
 
     /// The scored pairs (key, offset).
@@ -112,17 +186,34 @@ impl<'a> Probe<'a> {
 
 #[inline(always)]
 fn gather<S: Simd, P: Pairwise>(simd: S, probe: &[f32], space: &VectorSpace<'_>, offsets: &[u32], keys: &mut [f32]) {
+    in_fours(
+        offsets,
+        keys,
+        #[inline(always)]
+        |[a, b, c, d]| {
+            let rows = [space.row(a), space.row(b), space.row(c), space.row(d)];
+            sum_many::<S, P, 4>(simd, probe, rows)
+        },
+        #[inline(always)]
+        |a| sum_one::<S, P>(simd, probe, space.row(a)),
+    );
+}
+
+/// Fills `keys` for the rows at `offsets`, four at a time, and one by one what is left.
+#[inline(always)]
+pub(crate) fn in_fours(
+    offsets: &[u32],
+    keys: &mut [f32],
+    four: impl Fn([u32; 4]) -> [f32; 4],
+    one: impl Fn(u32) -> f32,
+) {
     let (fours, rest) = offsets.as_chunks::<4>();
     let (key_fours, key_rest) = keys.as_chunks_mut::<4>();
-    for (four, keys) in fours.iter().zip(key_fours) {
-        *keys = sum_many::<S, P, 4>(
-            simd,
-            probe,
-            [space.row(four[0]), space.row(four[1]), space.row(four[2]), space.row(four[3])],
-        );
+    for (&offsets, keys) in fours.iter().zip(key_fours) {
+        *keys = four(offsets);
     }
     for (&offset, key) in rest.iter().zip(key_rest) {
-        *key = sum_one::<S, P>(simd, probe, space.row(offset));
+        *key = one(offset);
     }
 }
 

@@ -7,7 +7,9 @@ use super::check::run;
 use super::recorded::ops;
 use super::world::{Client, Store, World};
 use crate::log::Stamper;
-use crate::sync::{Change, Cursor, Leader, Note, Offer, Page, RowChange, SpaceKey, State, Verdict};
+use crate::sync::{
+    Chain, Change, Cursor, Floor, Hello, Leader, Note, Offer, Page, Replica, RowChange, SpaceKey, State, Verdict,
+};
 use crate::types::{PointId, Stamp};
 
 fn world(text: &str) -> World {
@@ -124,7 +126,7 @@ fn a_new_point_is_not_taken_for_refused_when_the_answer_that_it_needs_a_stamp_is
 
 #[test]
 fn from_the_first_offer_on_that_needs_a_stamp_nothing_is_answered_for_good() {
-    let leader = Leader::new(SpaceKey([9; 32]));
+    let leader = Leader::new(SpaceKey([9; 32]), 1);
     let offer = |cseq: u64, ms: u64| {
         let stamp = Stamp { hlc: ms << 16, writer: 1, cseq };
         Offer { cseq, id: PointId::Int(cseq), stamp, is_change: false, reoffered_above: None, body: None }
@@ -160,7 +162,7 @@ fn a_push_that_was_answered_as_the_twins_is_known_by_its_chain() {
     let stamp = write(&mut stamper);
     let (offers, change) = first.replica().push(&first.store, 1 << 20);
     first.apply(&change.unwrap());
-    let leader = Leader::new(SpaceKey([9; 32]));
+    let leader = Leader::new(SpaceKey([9; 32]), 1);
     let (own, _) = leader.push(&Store::default(), 1, &offers, 1_000);
     assert!(!first.replica().has_twin(own.acked, &stamper));
     let other = [Offer { id: PointId::Int(2), stamp, ..offers[0].clone() }];
@@ -168,4 +170,46 @@ fn a_push_that_was_answered_as_the_twins_is_known_by_its_chain() {
     assert!(first.replica().has_twin(twins.acked, &stamper), "{:?} and {:?}", own.acked, twins.acked);
     let restarted = Stamper::new(1, 0, 100);
     assert!(!first.replica().has_twin(twins.acked, &restarted), "it may have sent that and lost power");
+}
+
+/// R12. Nobody numbers in a term that another leader has had, and where the histories of two may differ, everybody goes back.
+#[test]
+fn who_is_promoted_without_having_heard_of_the_term_before_sends_everybody_back_to_where_all_agree() {
+    let mut replica = State::Replica(Replica::new(1, SpaceKey([9; 32]), 7));
+    let State::Replica(state) = &replica else { panic!("it is one") };
+    let page = Page {
+        cursor: Cursor { epoch: 1, seq: 80 },
+        floor: Floor { seq: 20, hlc: 5 },
+        recs: Vec::new(),
+        answered: Vec::new(),
+        up_to_date: None,
+    };
+    let note = state.pull(page).note;
+    replica.apply(&note);
+    let State::Replica(state) = replica.clone() else { panic!("it is one") };
+    assert_eq!(state.missed(2), [], "its leader is the one before");
+    let heard = state.missed(3);
+    replica.apply(&Note::Lead(heard));
+    let State::Leader(leader) = &replica else { panic!("it was promoted") };
+    assert_eq!(leader.head(), Cursor { epoch: 3, seq: 80 });
+    for epoch in [1, 2] {
+        let cursor = Cursor { epoch, seq: 60 };
+        let hello = Hello { writer: 8, next_cseq: 1, acked: Chain::default(), cursor, is_resyncing: false };
+        let welcome = leader.welcome(&hello);
+        assert_eq!((welcome.rewind, welcome.must_resync), (Some(20), false), "in term {epoch}");
+    }
+}
+
+/// R1. What a replica has forgotten stays so under a leader that remembers it, or the next one would not know.
+#[test]
+fn the_floor_of_a_replica_does_not_go_back_with_its_leaders() {
+    let mut replica = State::Replica(Replica::new(1, SpaceKey([9; 32]), 7));
+    for (epoch, floor) in [(1, 20), (2, 0)] {
+        let State::Replica(state) = &replica else { panic!("it is one") };
+        let (cursor, floor) = (Cursor { epoch, seq: 30 }, Floor { seq: floor, hlc: floor });
+        let note = state.pull(Page { cursor, floor, recs: Vec::new(), answered: Vec::new(), up_to_date: None }).note;
+        replica.apply(&note);
+    }
+    let State::Replica(state) = &replica else { panic!("it is one") };
+    assert_eq!(state.floor(), Floor { seq: 20, hlc: 20 });
 }

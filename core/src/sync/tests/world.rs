@@ -260,7 +260,7 @@ pub(super) fn original(body: &Body) -> Stamp {
 
 impl World {
     pub(super) fn new(without: Option<Rule>) -> Self {
-        let (state, store) = (State::Leader(Leader::new(KEY)), Store::default());
+        let (state, store) = (State::Leader(Leader::new(KEY, 1)), Store::default());
         Self {
             server: Server { state, store, forgotten: BTreeMap::new() },
             clients: Vec::new(),
@@ -611,7 +611,7 @@ impl World {
 
     fn fail_over(&mut self) {
         let Some(follower) = self.follower.clone() else { return };
-        let promoted = follower.leader().clone().promoted(self.server.leader().terms());
+        let promoted = follower.leader().clone().promoted(self.server.leader().terms(), None);
         self.server = Server { state: State::Leader(promoted), ..follower };
         self.count("failovers");
     }

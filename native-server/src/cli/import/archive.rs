@@ -39,8 +39,10 @@ struct Part {
 
 /// Imports an archive and says what was done.
 pub(super) async fn import(connection: &Connection, arguments: &Import, console: &mut Console<'_>) -> Outcome<()> {
-    if arguments.metric.is_some() || arguments.metadata.is_some() || arguments.id_offset != 0 {
-        let message = "--metric, --metadata and --id-offset are not for archives, which say all this themselves";
+    let Import { metric, quantization, metadata, id_offset, .. } = arguments;
+    if metric.is_some() || quantization.is_some() || metadata.is_some() || *id_offset != 0 {
+        let message =
+            "--metric, --quantization, --metadata and --id-offset are not for archives, which say all this themselves";
         return Err(Failure::usage(message));
     }
     let mut parts = survey(&arguments.file).map_err(|error| at(arguments.file.display(), &error))?;

@@ -67,7 +67,7 @@ pub(crate) async fn import(connection: &Connection, arguments: &Import, console:
     };
     let rows = open(arguments)?;
     let session = Session::open(connection).await?;
-    let collection = collection(&session, name, arguments.metric, rows.dimension()).await?;
+    let collection = collection(&session, name, arguments, rows.dimension()).await?;
     let shape = shape(&*rows, &collection, arguments)?;
     let task = task(&session, std::slice::from_ref(&collection), arguments)?;
     let done = write(&session, rows, shape, name, task, arguments, console).await?;
@@ -190,12 +190,7 @@ fn open(arguments: &Import) -> Outcome<Box<dyn Rows>> {
 }
 
 /// The collection to write to, made when there is none and a metric says how.
-async fn collection(
-    session: &Session,
-    name: &str,
-    metric: Option<Metric>,
-    dimension: usize,
-) -> Outcome<proto::Collection> {
+async fn collection(session: &Session, name: &str, arguments: &Import, dimension: usize) -> Outcome<proto::Collection> {
     let error = match collections::get(session, name).await {
         Ok(collection) => return Ok(collection),
         Err(status) => of_status(&status),
@@ -203,13 +198,14 @@ async fn collection(
     if error.kind() != ErrorKind::NotFound {
         return Err(error.into());
     }
-    let Some(metric) = metric else {
+    let Some(metric) = arguments.metric else {
         return Err(Error::not_found(format!("there is no collection `{name}`; --metric makes it")).into());
     };
     let config = proto::CollectionConfig {
         name: name.to_string(),
         dimension: dimension as u64,
         metric: wire::metric_to_wire(metric).into(),
+        quantization: wire::quantization_to_wire(arguments.quantization.unwrap_or_default()).into(),
         ..Default::default()
     };
     let request = proto::CreateCollectionRequest { config: Some(config) };
@@ -222,6 +218,12 @@ fn shape(rows: &dyn Rows, collection: &proto::Collection, arguments: &Import) ->
     let metric = wire::metric_of(config)?;
     if let Some(asked) = arguments.metric.filter(|&asked| asked != metric) {
         let message = format!("collection `{}` has metric {metric}, --metric says {asked}", config.name);
+        return Err(Error::invalid_argument(message));
+    }
+    let quantization = wire::quantization_of(config)?;
+    if let Some(asked) = arguments.quantization.filter(|&asked| asked != quantization) {
+        let message =
+            format!("collection `{}` has quantization {quantization}, --quantization says {asked}", config.name);
         return Err(Error::invalid_argument(message));
     }
     if rows.dimension() as u64 != config.dimension {

@@ -156,7 +156,7 @@ fn one_collection_may_get_another_name() {
 #[test]
 fn options_that_an_archive_answers_itself_are_refused() {
     let (server, file) = (Server::start(), File::new());
-    for more in [["--metric", "l2"], ["--id-offset", "5"], ["--metadata", "x.jsonl"]] {
+    for more in [["--metric", "l2"], ["--quantization", "scalar_i8"], ["--id-offset", "5"], ["--metadata", "x.jsonl"]] {
         assert_eq!(file.import(&server, &more).code, 2, "{more:?}");
     }
     let rows = file.path.with_file_name("a.jsonl");

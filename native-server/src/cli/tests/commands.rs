@@ -25,11 +25,22 @@ fn with_points() -> Server {
 }
 
 #[test]
-fn without_a_subcommand_one_line_says_what_is_missing() {
+fn without_a_subcommand_and_a_terminal_one_line_says_what_is_missing_and_what_to_do() {
     let ran = cli(&[]);
     assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (2, "", 1));
-    assert!(ran.err.starts_with("hyperspace-cli: unsupported: "), "{}", ran.err);
-    assert!(ran.err.contains("not built yet") && ran.err.contains("--help"), "{}", ran.err);
+    assert!(ran.err.starts_with("hyperspace-cli: invalid_argument: "), "{}", ran.err);
+    assert!(ran.err.contains("needs a terminal") && ran.err.contains("`hyperspace-cli stats`"), "{}", ran.err);
+    let terminals = Terminals { out: true, err: true, input: true };
+    let json = at_a_terminal(&["--json"], terminals, "");
+    assert!(json.code == 2 && json.err.contains("needs a terminal"), "{json:?}");
+}
+
+#[test]
+fn the_screen_is_not_taken_for_a_server_that_is_not_there() {
+    let terminals = Terminals { out: true, err: true, input: true };
+    let ran = at_a_terminal(&["--server", "127.0.0.1:1"], terminals, "");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (1, "", 1));
+    assert!(ran.err.contains("cannot reach http://127.0.0.1:1"), "{}", ran.err);
 }
 
 #[test]
@@ -290,6 +301,17 @@ fn snapshot_and_vacuum_say_what_was_done() {
     let text = ask(&server, &["vacuum"]).out;
     assert_eq!(text, "rewrote 2 segments, dropped 1 500 dead points: 4.0 KiB before, 1.0 KiB after\n");
     assert_eq!(ask(&server, &["vacuum", "nobody"]).code, 1);
+}
+
+#[test]
+fn recall_is_told_with_its_interval() {
+    let server = Server::start();
+    server.create("notes", 2, proto::Metric::L2);
+    let text = ask(&server, &["recall", "notes", "--queries", "250"]).out;
+    let told = "recall@10 0.9951 (0.9600 to 0.9994 with 95 % confidence), 1422 distances a search, 250 queries\n";
+    assert_eq!(text, told);
+    assert_eq!(ask(&server, &["--json", "recall", "notes", "--top-k", "3"]).json()["top_k"], 3);
+    assert_eq!(ask(&server, &["recall", "nobody"]).code, 1);
 }
 
 #[test]

@@ -219,6 +219,21 @@ fn a_collection_that_is_not_there_is_made_only_when_a_metric_is_given() {
 }
 
 #[test]
+fn a_collection_that_is_made_has_the_quantization_that_is_given_and_one_that_exists_keeps_its_own() {
+    let (server, file) = (Server::start(), File::fvecs(3));
+    assert_eq!(file.import(&server, &["--metric", "l2", "--quantization", "scalar_i8"]).code, 0);
+    let config = server.state().collections["c"].about.config.clone().unwrap();
+    assert_eq!(config.quantization(), proto::Quantization::ScalarI8);
+    assert_eq!(file.import(&server, &["--metric", "l2", "--restart"]).code, 0);
+
+    let ran = file.import(&server, &["--quantization", "none"]);
+    let told = "collection `c` has quantization scalar_i8, --quantization says none";
+    assert_eq!((ran.code, ran.err.contains(told)), (1, true), "{ran:?}");
+    let ran = file.import(&server, &["--quantization", "i4"]);
+    assert_eq!((ran.code, ran.err.contains("neither `none` nor `scalar_i8`")), (2, true), "{ran:?}");
+}
+
+#[test]
 fn a_file_of_another_dimension_is_refused_before_anything_is_sent() {
     let (server, file) = (Server::start(), File::fvecs(3));
     server.create("c", 3, proto::Metric::L2);

@@ -4,6 +4,8 @@
 //! session of its own (see [`space`]). Whatever fails is tried again, ever less often. Knows nothing of files: it calls the
 //! database as any other writer does.
 
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "simulations see it"))]
+mod conversation;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,22 +24,27 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 use tracing::{info, warn};
 
 use super::access::KEY_HEADER;
 use super::convert::config_from;
 use super::handlers::Handlers;
+use super::peers::{NOBODY, Peers};
 use super::until;
 use super::work::block;
 use super::{lead, reopen};
 use crate::database::{Database, OpenCollection, Tuning};
 use crate::proto::sync_client::SyncClient;
-use crate::proto::{Catalog, LeaderMessage, ReplicateRequest};
+use crate::proto::{Catalog, LeaderMessage};
 use crate::remote::{chain, of_status};
 use crate::settings::Settings;
 use crate::tenancy::{self, USER_HEADER};
+use conversation::has;
 use space::Space;
+
+#[cfg(feature = "mutations")]
+pub use conversation::{Conversation, Next, has as has_all};
 
 /// The pause before another try, after the first failure and after many.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -116,12 +123,8 @@ async fn follow(handlers: &Handlers, url: &str, key: Option<MetadataValue<Ascii>
         .await
         .map_err(|error| Error::unavailable(format!("cannot reach {url}: {}", chain(&error))))?;
     let peers = &handlers.peers;
-    let own = peers.standing();
-    let follower = handlers.keeper.database().number();
-    let request = ReplicateRequest { follower, group: own.group, term: own.term };
-    let calls = Calls { channel, key, follower };
-    let stream = calls.leader(None).replicate(request).await.map_err(|status| of_status(&status))?;
-    let mut stream = stream.into_inner();
+    let mut calls = Calls { channel, key, follower: NOBODY };
+    let mut stream = calls.ask(peers).await?;
     let mut role = peers.watch_role();
     let mut following: Option<Following> = None;
     loop {
@@ -135,6 +138,11 @@ async fn follow(handlers: &Handlers, url: &str, key: Option<MetadataValue<Ascii>
             let peers = Arc::clone(peers);
             let (group, term) = (message.group, message.term);
             block(move || peers.follow(group, term)).await?;
+            if calls.follower == NOBODY {
+                // It has led until now, and has its own name only from here on.
+                stream = calls.ask(&handlers.peers).await?;
+                continue;
+            }
             info!(leader = url, term, "this server follows");
             following = Some(Following::new(handlers.clone(), calls.clone()));
         }
@@ -153,6 +161,15 @@ struct Calls {
 }
 
 impl Calls {
+    /// Asks what there is, under the name that this server has now.
+    async fn ask(&mut self, peers: &Arc<Peers>) -> Result<Streaming<LeaderMessage>> {
+        let peers = Arc::clone(peers);
+        let request = block(move || Ok(peers.request())).await?;
+        self.follower = request.follower;
+        let stream = self.leader(None).replicate(request).await.map_err(|status| of_status(&status))?;
+        Ok(stream.into_inner())
+    }
+
     fn leader(&self, tenant: Option<&str>) -> Leader {
         let caller = Caller { key: self.key.clone(), tenant: tenant.and_then(|tenant| tenant.parse().ok()) };
         SyncClient::with_interceptor(self.channel.clone(), caller).max_decoding_message_size(MOST_RECEIVED)
@@ -186,7 +203,7 @@ impl Following {
         }
         self.heads.send_modify(|heads| heads.extend(message.heads.iter().map(lead::cursor)));
         if let Some(catalog) = message.catalog {
-            self.take_catalog(catalog).await?;
+            self.take_catalog(message.term, catalog).await?;
         }
         let (database, heads) = (Arc::clone(&self.database), self.heads.borrow().clone());
         let is_equal = block(move || Ok(is_equal(&database, &heads))).await?;
@@ -200,9 +217,15 @@ impl Following {
     }
 
     /// Has what the leader has, and follows each of it.
-    async fn take_catalog(&mut self, catalog: Catalog) -> Result<()> {
+    async fn take_catalog(&mut self, term: u64, catalog: Catalog) -> Result<()> {
         let (database, handlers) = (Arc::clone(&self.database), self.handlers.clone());
-        let found = block(move || apply(&handlers, &database, catalog)).await?;
+        let found = block(move || {
+            handlers.peers.while_following(term, || {
+                handlers.keyring.take(&catalog.keys)?;
+                apply(&handlers.peers, &database, catalog)
+            })
+        })
+        .await?;
         let known: BTreeSet<SpaceId> = found.iter().map(|collection| collection.space()).collect();
         self.spaces.retain(|space, task| {
             let stays = known.contains(space);
@@ -230,11 +253,6 @@ impl Following {
     }
 }
 
-/// Whether who stands here has everything up to there. What was pulled may be newer than what was last said.
-fn has(own: Cursor, head: Cursor) -> bool {
-    own.epoch == head.epoch && own.seq >= head.seq
-}
-
 /// Whether everything is here that the leader had when it last said so.
 fn is_equal(database: &Database, heads: &BTreeMap<SpaceId, Cursor>) -> bool {
     let everything = database.everything();
@@ -244,12 +262,10 @@ fn is_equal(database: &Database, heads: &BTreeMap<SpaceId, Cursor>) -> bool {
     everything.len() == heads.len() && everything.iter().all(is_here)
 }
 
-/// Makes, tunes and drops collections so that there are those of the catalog, and takes its keys; answers with those that are
-/// to be followed.
-fn apply(handlers: &Handlers, database: &Database, catalog: Catalog) -> Result<Vec<Arc<OpenCollection>>> {
-    handlers.keyring.take(&catalog.keys)?;
+/// Makes, tunes and drops collections so that there are those of the catalog; answers with those that are to be followed.
+pub(super) fn apply(peers: &Peers, database: &Database, catalog: Catalog) -> Result<Vec<Arc<OpenCollection>>> {
     let dropped: BTreeSet<SpaceId> = catalog.dropped.into_iter().map(SpaceId).collect();
-    handlers.peers.take_dropped(dropped.clone())?;
+    peers.take_over(dropped.clone(), catalog.followers.into_iter().collect())?;
     let wanted: BTreeSet<SpaceId> = catalog.collections.iter().map(|entry| SpaceId(entry.space)).collect();
     for collection in database.everything().into_iter().filter(|one| !wanted.contains(&one.space())) {
         if dropped.contains(&collection.space()) {

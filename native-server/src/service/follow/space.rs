@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperspace_core::error::{Error, ErrorKind, Result};
-use hyperspace_core::sync::{Answer, Ask, Cursor, Page, Session, Sizes, decode_all, encode_all};
+use hyperspace_core::sync::{Answer, Ask, Cursor, Page, decode_all, encode_all};
 use hyperspace_core::types::SpaceId;
 use std::collections::BTreeMap;
 use tokio::sync::{Semaphore, watch};
@@ -15,8 +15,9 @@ use tracing::{debug, error, info, warn};
 use super::super::lead;
 use super::super::peers::Peers;
 use super::super::work::block;
-use super::{LONGEST, Leader, SHORTEST, has, jittered};
-use crate::database::{Database, OpenCollection, Stepped};
+use super::conversation::{Conversation, Next, has};
+use super::{LONGEST, Leader, SHORTEST, jittered};
+use crate::database::{Database, OpenCollection};
 use crate::proto::{
     AcknowledgeRequest, FetchRequest, HelloRequest, PullRequest, PullResponse, PushRequest, ReconcileRequest, Wanted,
 };
@@ -42,54 +43,55 @@ impl Space {
     pub(super) async fn keep(mut self) {
         let mut pause = SHORTEST;
         loop {
-            let mut session = Session::new(Sizes::default());
-            let Err(error) = self.converse(&mut session).await;
+            let mut conversation = Conversation::default();
+            let Err(error) = self.converse(&mut conversation).await;
             let name = self.collection.name();
             match error.kind() {
                 // The catalog will tell; or the term has changed, and a greeting tells that.
                 ErrorKind::NotFound | ErrorKind::Conflict => debug!(collection = name, %error, "a session ended"),
                 _ => warn!(collection = name, %error, "a session ended"),
             }
-            pause = if session.is_at_rest() { SHORTEST } else { (pause * 2).min(LONGEST) };
+            pause = if conversation.is_at_rest() { SHORTEST } else { (pause * 2).min(LONGEST) };
             sleep(jittered(pause)).await;
         }
     }
 
-    async fn converse(&mut self, session: &mut Session) -> Result<std::convert::Infallible> {
+    async fn converse(&mut self, conversation: &mut Conversation) -> Result<std::convert::Infallible> {
         let at_once = Arc::clone(&self.at_once);
         let mut place = Some(at_once.acquire().await.expect("this semaphore is never closed"));
-        let (mut pages, mut told) = (None, None);
+        let mut pages = None;
         let mut is_repairing = false;
         loop {
             let (database, collection) = (Arc::clone(&self.database), Arc::clone(&self.collection));
-            let mut lent = std::mem::replace(session, Session::new(Sizes::default()));
-            let (stepped, lent) = block(move || {
-                let stepped = database.step(&collection, &mut lent)?;
-                Ok((stepped, lent))
+            let mut lent = std::mem::take(conversation);
+            let (next, lent) = block(move || {
+                let next = lent.next(&database, &collection)?;
+                Ok((next, lent))
             })
             .await?;
-            *session = lent;
-            match stepped {
-                Stepped::Stored(ticket) => {
+            *conversation = lent;
+            let answer = match next {
+                Next::Store(ticket) => {
                     ticket.wait().await?;
-                    self.acknowledge(&mut told).await?;
+                    continue;
                 }
-                Stepped::Ask(Ask::Pull(cursor)) => {
-                    session.receive(Answer::Page(self.page(&mut pages, cursor).await?))?;
+                Next::Acknowledge(cursor) => {
+                    self.acknowledge(cursor).await?;
+                    continue;
                 }
-                Stepped::Ask(question) => {
+                Next::Ask(Ask::Pull(cursor)) => Answer::Page(self.page(&mut pages, cursor).await?),
+                Next::Ask(question) => {
                     is_repairing = self.note_repair(&question, is_repairing);
-                    let answer = self.ask(question, session.epoch()).await?;
-                    session.receive(answer)?;
+                    self.ask(question, conversation.epoch()).await?
                 }
-                Stepped::Waits => {
-                    self.acknowledge(&mut told).await?;
+                Next::Wait(own) => {
                     drop(place.take());
-                    let from = self.wait().await?;
+                    self.wait(own).await?;
                     place = Some(at_once.acquire().await.expect("this semaphore is never closed"));
-                    session.receive(Answer::Page(self.page(&mut pages, from).await?))?;
+                    Answer::Page(self.page(&mut pages, own).await?)
                 }
-            }
+            };
+            conversation.receive(&self.collection, answer)?;
         }
     }
 
@@ -112,26 +114,18 @@ impl Space {
         }
     }
 
-    fn cursor(&self) -> Result<Cursor> {
-        self.database.cursor(&self.collection).ok_or_else(|| Error::internal("a replica that stands nowhere"))
-    }
-
-    /// Waits until the leader stands elsewhere, or it is time to look whether the rows are still what they were; answers from
-    /// where on to pull.
-    async fn wait(&mut self) -> Result<Cursor> {
-        let (space, own) = (self.collection.space(), self.cursor()?);
+    /// Waits until the leader stands elsewhere, or it is time to look whether the rows are still what they were.
+    async fn wait(&mut self, own: Cursor) -> Result<()> {
+        let space = self.collection.space();
         let is_elsewhere = |heads: &BTreeMap<SpaceId, Cursor>| heads.get(&space).is_some_and(|head| !has(own, *head));
-        let is_time = tokio::select! {
+        tokio::select! {
             news = self.heads.wait_for(is_elsewhere) => {
                 news.map_err(|_| Error::unavailable("the leader is followed no more"))?;
-                false
+                return Ok(());
             }
-            () = sleep_until(self.next_recount) => true,
-        };
-        if is_time {
-            self.recount().await?;
+            () = sleep_until(self.next_recount) => {}
         }
-        Ok(own)
+        self.recount().await
     }
 
     /// Compares the digest with what is stored; behind this the leader's is compared with it.
@@ -149,15 +143,10 @@ impl Space {
         Ok(())
     }
 
-    /// Tells the leader what is durable here, if that has changed.
-    async fn acknowledge(&mut self, told: &mut Option<Cursor>) -> Result<()> {
-        let cursor = self.cursor()?;
-        if told.replace(cursor) != Some(cursor) {
-            let heads = vec![lead::head(self.collection.space(), cursor)];
-            let request = AcknowledgeRequest { follower: self.follower, heads };
-            answered(self.leader.acknowledge(request)).await?;
-        }
-        Ok(())
+    /// Tells the leader what is durable here.
+    async fn acknowledge(&mut self, cursor: Cursor) -> Result<()> {
+        let heads = vec![lead::head(self.collection.space(), cursor)];
+        answered(self.leader.acknowledge(AcknowledgeRequest { follower: self.follower, heads })).await.map(drop)
     }
 
     /// The next page of a stream that is open, if there are more; else the first one of a new stream.
@@ -181,19 +170,8 @@ impl Space {
             if page.up_to_date.is_some() {
                 *pages = None;
             }
-            return self.checked(page);
+            return Ok(page);
         }
-    }
-
-    /// What a leader sends is checked as what anybody sends: it may be of another version, or damaged on the way.
-    fn checked(&self, page: Page) -> Result<Page> {
-        let snapshot = self.collection.snapshot();
-        for rec in &page.recs {
-            if let Some(body) = &rec.body {
-                snapshot.config().check_body(&rec.id, body)?;
-            }
-        }
-        Ok(page)
     }
 
     async fn ask(&mut self, question: Ask, epoch: u32) -> Result<Answer> {

@@ -3,8 +3,8 @@
 use hyperspace_core::error::ErrorKind::{self, InvalidArgument, LimitExceeded, Unsupported};
 use hyperspace_server::proto::vectors::Rows;
 use hyperspace_server::proto::{
-    CollectionConfig, ConfigureRequest, CreateCollectionRequest, Metric, Quantization, ScrollRequest,
-    SearchBatchRequest, SearchRequest, UpsertRequest, Vectors,
+    CollectionConfig, ConfigureRequest, CreateCollectionRequest, Metric, ScrollRequest, SearchBatchRequest,
+    SearchRequest, UpsertRequest, Vectors,
 };
 
 use super::assert_alive;
@@ -158,8 +158,6 @@ async fn a_collection_out_of_range_is_not_made() {
     }
     bad.push((CollectionConfig { metric: 0, ..good.clone() }, InvalidArgument, "missing"));
     bad.push((CollectionConfig { quantization: 2, ..good.clone() }, InvalidArgument, "quantization"));
-    let quantization = Quantization::ScalarI8.into();
-    bad.push((CollectionConfig { quantization, ..good.clone() }, Unsupported, "not built yet"));
     bad.push((CollectionConfig { text_fields: vec!["title".into()], ..good.clone() }, Unsupported, "not built yet"));
     for (config, kind, named) in bad {
         let what = format!("{config:?}");

@@ -3,10 +3,11 @@
 use hyperspace_core::sync::{Chain, Cursor, Hello, encode_all};
 use hyperspace_server::proto::{
     AcknowledgeRequest, ConfigureRequest, CountRequest, CreateCollectionRequest, CreateTokenRequest,
-    DeleteCollectionRequest, FetchRequest, GetCollectionRequest, GetRequest, HelloRequest, ListCollectionsRequest,
-    ListKeysRequest, Metric, MonitorRequest, PromoteRequest, PullRequest, PushRequest, RebuildRequest,
-    ReconcileRequest, RemoveFollowerRequest, ReplicateRequest, RevokeKeyRequest, Scope, SearchBatchRequest,
-    SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest, Wanted,
+    DeleteCollectionRequest, FetchRequest, GetCollectionRequest, GetManifestRequest, GetRequest, HelloRequest,
+    ListCollectionsRequest, ListKeysRequest, LogRequest, MeasureRecallRequest, Metric, MonitorRequest, PromoteRequest,
+    PullRequest, PushRequest, RebuildRequest, ReconcileRequest, RemoveFollowerRequest, ReplicateRequest,
+    RevokeKeyRequest, Scope, SearchBatchRequest, SetMetadataRequest, SnapshotRequest, UsageRequest, VacuumRequest,
+    Wanted,
 };
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -53,6 +54,8 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Points/SetMetadata", set.encode_to_vec()),
         ("Admin/Configure", ConfigureRequest { collection: c(), ..Default::default() }.encode_to_vec()),
         ("Admin/Monitor", MonitorRequest { interval_ms: 100, count: 1 }.encode_to_vec()),
+        ("Admin/MeasureRecall", MeasureRecallRequest { collection: c(), ..Default::default() }.encode_to_vec()),
+        ("Admin/Log", LogRequest::default().encode_to_vec()),
         ("Admin/Snapshot", SnapshotRequest {}.encode_to_vec()),
         ("Admin/Vacuum", VacuumRequest { collection: c() }.encode_to_vec()),
         ("Admin/Rebuild", RebuildRequest { collection: c() }.encode_to_vec()),
@@ -61,6 +64,7 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Sync/Pull", PullRequest { spaces: vec![wanted], ..Default::default() }.encode_to_vec()),
         ("Sync/Push", PushRequest { space: NO_SPACE, offers: vec![0; 4], ..Default::default() }.encode_to_vec()),
         ("Sync/Fetch", FetchRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
+        ("Sync/GetManifest", GetManifestRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
         ("Sync/Reconcile", ReconcileRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
         ("Admin/ListKeys", ListKeysRequest {}.encode_to_vec()),
         ("Admin/RevokeKey", RevokeKeyRequest { id: "0".repeat(16) }.encode_to_vec()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyperspace_core::error::ErrorKind;
 use hyperspace_core::sync::{Page, decode_all};
 use hyperspace_server::proto::{
-    DeleteCollectionRequest, ListCollectionsRequest, PullRequest, PullResponse, RevokeKeyRequest, Scope,
+    DeleteCollectionRequest, ListCollectionsRequest, Metric, PullRequest, PullResponse, RevokeKeyRequest, Scope,
 };
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -31,8 +31,13 @@ async fn follow(peers: &[&Peer]) -> Streaming<PullResponse> {
 
 /// The next page of a stream.
 async fn next(stream: &mut Streaming<PullResponse>) -> Result<(u64, Page), Status> {
-    let answer = timeout(DEADLINE, stream.message()).await.expect("nothing came").map(Option::unwrap)?;
-    Ok((answer.space, decode_all(&answer.page, "a page").unwrap()))
+    loop {
+        let answer = timeout(DEADLINE, stream.message()).await.expect("nothing came").map(Option::unwrap)?;
+        // Without a page it only tells that it lives, or that collections have come or gone.
+        if !answer.page.is_empty() {
+            return Ok((answer.space, decode_all(&answer.page, "a page").unwrap()));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +54,23 @@ async fn a_stream_brings_nothing_more_once_its_key_is_revoked() {
     administrator.admin().revoke_key(RevokeKeyRequest { id: key.id }).await.unwrap();
     nobody.key(&other).upsert(batch("c", numbers(0..1), &[0.5; DIMENSION])).await;
     assert_eq!(next(&mut stream).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_tells_when_collections_of_its_user_come_or_go_and_not_when_others_do() {
+    let server = Running::new().await;
+    let nobody = server.client().await;
+    let peer = Peer::new(nobody.user("ada"), "c", DIMENSION, 1).await;
+    let mut stream = follow(&[&peer]).await;
+    next(&mut stream).await.unwrap();
+    nobody.user("grace").create("d", 2, Metric::L2).await;
+    nobody.user("ada").create("d", 2, Metric::L2).await;
+    let told = timeout(DEADLINE, stream.message()).await.expect("nothing came").unwrap();
+    assert_eq!(told, Some(PullResponse::default()));
+    nobody.user("grace").create("e", 2, Metric::L2).await;
+    nobody.user("ada").upsert(batch("c", numbers(0..1), &[0.5; DIMENSION])).await;
+    let told = timeout(DEADLINE, stream.message()).await.expect("nothing came").unwrap().unwrap();
+    assert!(!told.page.is_empty(), "the page is the next that comes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

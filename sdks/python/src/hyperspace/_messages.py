@@ -16,9 +16,12 @@ from hyperspace._models import (
     Key,
     NewKey,
     Point,
+    Recall,
     Replication,
+    SegmentStats,
     Snapshot,
     Stats,
+    TenantStats,
     Token,
     VacuumReport,
 )
@@ -64,9 +67,19 @@ def read_collection(message: collections.Collection) -> Collection:
 
 def read_stats(message: admin.Stats) -> Stats:
     """Reads a moment of the server."""
-    each = [_same_fields(CollectionStats, one) for one in message.collections]
-    by_name = {stats.name: stats for stats in each}
-    return _same_fields(Stats, message, collections=by_name, replication=read_replication(message.replication))
+    return _same_fields(
+        Stats,
+        message,
+        collections={one.name: read_collection_stats(one) for one in message.collections},
+        replication=read_replication(message.replication),
+        tenants={one.name: _same_fields(TenantStats, one) for one in message.tenants},
+    )
+
+
+def read_collection_stats(message: admin.CollectionStats) -> CollectionStats:
+    """Reads the figures of a collection."""
+    sealed = tuple(_same_fields(SegmentStats, segment) for segment in message.sealed)
+    return _same_fields(CollectionStats, message, sealed=sealed)
 
 
 def read_replication(message: admin.Replication) -> Replication:
@@ -83,6 +96,11 @@ def read_snapshot(message: admin.SnapshotResponse) -> Snapshot:
 def read_vacuum(message: admin.VacuumResponse) -> VacuumReport:
     """Reads what a vacuum did."""
     return _same_fields(VacuumReport, message)
+
+
+def read_recall(message: admin.MeasureRecallResponse) -> Recall:
+    """Reads how many of the nearest points were found."""
+    return _same_fields(Recall, message)
 
 
 def read_key(message: admin.Key) -> Key:

@@ -103,6 +103,27 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class SegmentStats:
+    """Figures of one sealed segment.
+
+    Attributes:
+        id: Its name, 64 hexadecimal digits.
+        points: Live points.
+        dead: Points that are dead and still take space.
+        bytes: Of its file.
+        coded: Whether its graph is over codes.
+        merging: Whether a merge that is being worked at reads it.
+    """
+
+    id: str
+    points: int
+    dead: int
+    bytes: int
+    coded: bool
+    merging: bool
+
+
+@dataclass(frozen=True)
 class CollectionStats:
     """Figures of one collection.
 
@@ -121,6 +142,9 @@ class CollectionStats:
         distances: Distances that these evaluated.
         sequence: The newest number in its log.
         digest: What its live points amount to: equal at servers that replicate each other and have equal points.
+        coded: Live points whose graph is over codes.
+        bytes_per_vector: What walks over graphs keep in memory for a vector: codes where there are any, else the row.
+        sealed: Its sealed segments, oldest first.
     """
 
     name: str
@@ -137,6 +161,30 @@ class CollectionStats:
     distances: int
     sequence: int
     digest: str
+    coded: int
+    bytes_per_vector: float
+    sealed: tuple[SegmentStats, ...]
+
+
+@dataclass(frozen=True)
+class TenantStats:
+    """The sums of a tenant's collections.
+
+    Attributes:
+        name: Of the tenant.
+        collections: How many it has.
+        points: Live points.
+        segment_bytes: Bytes of its sealed segments.
+        memtable_bytes: About how many bytes what waits in memory takes.
+        searches: Searches since the server started, of collections that are there.
+    """
+
+    name: str
+    collections: int
+    points: int
+    segment_bytes: int
+    memtable_bytes: int
+    searches: int
 
 
 @dataclass(frozen=True)
@@ -203,6 +251,8 @@ class Stats:
         reopenings: How often the database was opened again after a failure, while the server went on.
         collections: The caller's collections, by name.
         replication: What it is among servers that replicate each other.
+        disk_free_bytes: What is free beside the data directory; 0 where it cannot be told.
+        tenants: For an administrator: what each tenant has, by name; for others nothing.
     """
 
     version: str
@@ -224,6 +274,8 @@ class Stats:
     reopenings: int
     collections: dict[str, CollectionStats]
     replication: Replication
+    disk_free_bytes: int
+    tenants: dict[str, TenantStats]
 
 
 @dataclass(frozen=True)
@@ -241,6 +293,27 @@ class Snapshot:
     path: str
     bytes: int
     files: int
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How many of the nearest points searches find, measured on a collection's own points.
+
+    Attributes:
+        queries: Points that were asked about.
+        top_k: How many nearest of each.
+        recall: The share of the true nearest that was found.
+        low: With 95 % confidence it is at least this for all points.
+        high: And at most this.
+        distances: The mean number of distances that a search evaluated.
+    """
+
+    queries: int
+    top_k: int
+    recall: float
+    low: float
+    high: float
+    distances: float
 
 
 @dataclass(frozen=True)

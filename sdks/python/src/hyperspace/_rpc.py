@@ -64,6 +64,7 @@ CONFIGURE = Rpc("Admin/Configure", admin.ConfigureRequest, collections.Collectio
 MONITOR = Rpc("Admin/Monitor", admin.MonitorRequest, admin.Stats, streams=True)
 SNAPSHOT = Rpc("Admin/Snapshot", admin.SnapshotRequest, admin.SnapshotResponse, repeatable=False)
 VACUUM = Rpc("Admin/Vacuum", admin.VacuumRequest, admin.VacuumResponse)
+MEASURE_RECALL = Rpc("Admin/MeasureRecall", admin.MeasureRecallRequest, admin.MeasureRecallResponse)
 USAGE = Rpc("Admin/Usage", admin.UsageRequest, admin.UsageResponse)
 CREATE_KEY = Rpc("Admin/CreateKey", admin.CreateKeyRequest, admin.CreateKeyResponse, repeatable=False)
 LIST_KEYS = Rpc("Admin/ListKeys", admin.ListKeysRequest, admin.ListKeysResponse)

@@ -18,6 +18,7 @@ from hyperspace._messages import (
     read_key,
     read_new_key,
     read_point,
+    read_recall,
     read_snapshot,
     read_stats,
     read_token,
@@ -35,6 +36,7 @@ from hyperspace._models import (
     NewKey,
     Point,
     Quantization,
+    Recall,
     Scope,
     Snapshot,
     Stats,
@@ -533,6 +535,27 @@ class HyperspaceClient:
         """
         request = admin.VacuumRequest(collection=collection or "")
         return read_vacuum(self._transport.call(rpc.VACUUM, request, timeout=timeout))
+
+    def measure_recall(
+        self,
+        collection: str = "default",
+        *,
+        queries: int = 100,
+        top_k: int = 10,
+        ef_search: int | None = None,
+        timeout: float | None = None,
+    ) -> Recall:
+        """Measures how many of the nearest points searches find: the collection's own points against exact searches.
+
+        Args:
+            collection: Which one.
+            queries: How many of its points to ask about, 100 to 1 000, evenly spread.
+            top_k: How many nearest of each, 1 to 100.
+            ef_search: Candidates kept while searching, instead of the collection's.
+            timeout: Seconds, instead of the client's.
+        """
+        request = admin.MeasureRecallRequest(collection=collection, queries=queries, top_k=top_k, ef_search=ef_search)
+        return read_recall(self._transport.call(rpc.MEASURE_RECALL, request, timeout=timeout))
 
     def usage(self) -> None:
         """Asks what the tenant used.

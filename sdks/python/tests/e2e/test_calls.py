@@ -37,11 +37,7 @@ def test_the_contract_s_program_runs(program: Any, tmp_path: Any) -> None:
     }
     found: list[Hit] = []
     for text, code in statements(CONTRACT, server.target):
-        if "scalar_i8" in text:
-            with pytest.raises(hyperspace.UnsupportedError, match="not built yet"):
-                exec(code, names)  # noqa: S102
-            names["client"].create_collection("nouns", dimension=384, metric="cosine")
-        elif text.startswith("client.search"):
+        if text.startswith("client.search"):
             found = eval(text, names)  # noqa: S307
         else:
             exec(code, names)  # noqa: S102
@@ -236,7 +232,6 @@ def test_failures_are_typed(client: HyperspaceClient, name: str) -> None:
         (limit, lambda: client.configure(name, ef_search=HUGE)),
         (limit, lambda: client.insert([1, 2, 3], {"t": "x" * 70_000}, collection=name)),
         (limit, lambda: client.scroll(name, batch_size=HUGE).__next__()),
-        (hyperspace.UnsupportedError, lambda: client.create_collection("q", 3, quantization="scalar_i8")),
         (hyperspace.UnsupportedError, client.usage),
     ]
     for kind, call in failures:

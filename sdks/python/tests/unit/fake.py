@@ -101,6 +101,9 @@ class FakeServer:
             rpc.CONFIGURE: self._configure,
             rpc.MONITOR: self._monitor,
             rpc.SNAPSHOT: lambda _request, _context: admin.SnapshotResponse(name="s1", path="/d/s1", bytes=7, files=2),
+            rpc.MEASURE_RECALL: lambda request, _context: admin.MeasureRecallResponse(
+                queries=request.queries, top_k=request.top_k, recall=0.5, low=0.25, high=0.75, distances=9
+            ),
             rpc.VACUUM: lambda _request, _context: admin.VacuumResponse(segments_rewritten=1, bytes_before=9),
             rpc.CREATE_KEY: lambda request, _context: admin.CreateKeyResponse(key=key_of(request), api_key="hs_secret"),
             rpc.LIST_KEYS: lambda _request, _context: admin.ListKeysResponse(keys=[admin.Key(id="1", expires_ms=9)]),
@@ -176,8 +179,6 @@ class FakeServer:
         name = request.config.name
         if name in self.spaces:
             refuse(context, "already_exists", f"collection `{name}` exists")
-        if request.config.quantization != types.QUANTIZATION_NONE:
-            refuse(context, "unsupported", "scalar_i8 is not built yet")
         self.spaces[name] = Space(request.config)
         return self._describe(self.spaces[name])
 

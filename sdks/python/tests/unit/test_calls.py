@@ -15,6 +15,7 @@ from hyperspace import (
     Key,
     NotFoundError,
     Point,
+    Recall,
     Token,
     UnsupportedError,
     VacuumReport,
@@ -46,17 +47,13 @@ def test_the_contract_s_program_runs(server: FakeServer) -> None:
         "rows": [{"lexname": "noun.plant", "depth": depth} for depth in range(20)],
         "q": np.ones(384),
     }
-    for text, code in statements(CONTRACT, server.target):
-        if "scalar_i8" in text:
-            with pytest.raises(UnsupportedError, match="not built yet"):
-                exec(code, names)  # noqa: S102
-            server.make("nouns", 384)
-        else:
-            exec(code, names)  # noqa: S102
+    for _, code in statements(CONTRACT, server.target):
+        exec(code, names)  # noqa: S102
     (hit,) = names["results"]
     assert hit.distance == pytest.approx(8**0.5 * 0.01, abs=1e-6)
     assert hit.metadata == {"category": "tech"}
     assert server.spaces["nouns"].stored.keys() == set(range(20))
+    assert names["client"].get_collection("nouns").quantization == "scalar_i8"
     names["client"].close()
 
 
@@ -283,11 +280,15 @@ def test_a_server_is_kept(server: FakeServer, client: HyperspaceClient) -> None:
     assert [request.collection for request in server.sent(admin.VacuumRequest)] == ["", "notes"]
 
 
+def test_recall_is_measured(server: FakeServer, client: HyperspaceClient) -> None:
+    assert client.measure_recall("notes", queries=200, ef_search=64) == Recall(200, 10, 0.5, 0.25, 0.75, 9.0)
+    (sent,) = server.sent(admin.MeasureRecallRequest)
+    assert (sent.collection, sent.ef_search) == ("notes", 64)
+
+
 def test_what_servers_cannot_do_yet_says_so(client: HyperspaceClient) -> None:
     with pytest.raises(UnsupportedError, match="usage is not built yet"):
         client.usage()
-    with pytest.raises(NotImplementedError, match="scalar_i8 is not built yet"):
-        client.create_collection("a", 2, quantization="scalar_i8")
 
 
 def test_keys_are_made_listed_and_revoked(server: FakeServer, client: HyperspaceClient) -> None:

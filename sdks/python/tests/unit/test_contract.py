@@ -15,9 +15,12 @@ from hyperspace import (
     Key,
     NewKey,
     Point,
+    Recall,
     Replication,
+    SegmentStats,
     Snapshot,
     Stats,
+    TenantStats,
     Token,
     VacuumReport,
 )
@@ -25,8 +28,8 @@ from hyperspace import _rpc as rpc
 from hyperspace._proto import admin_pb2, collections_pb2, points_pb2, types_pb2
 from hyperspace._values import DURABILITIES, METRICS, QUANTIZATIONS, SCOPES
 
-# A rebuild is not among Python's calls, nor is who leads among servers.
-LEFT_OUT = {"Admin/Rebuild", "Admin/Promote", "Admin/RemoveFollower"}
+# A rebuild is not among Python's calls, nor is who leads among servers, nor the log, which is for the dashboard.
+LEFT_OUT = {"Admin/Rebuild", "Admin/Log", "Admin/Promote", "Admin/RemoveFollower"}
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}/{method.name}": method
@@ -68,9 +71,12 @@ def test_what_would_happen_twice_is_not_repeated_blindly() -> None:
         (Collection, [collections_pb2.Collection.DESCRIPTOR, collections_pb2.CollectionConfig.DESCRIPTOR]),
         (CollectionStats, [admin_pb2.CollectionStats.DESCRIPTOR]),
         (Stats, [admin_pb2.Stats.DESCRIPTOR]),
+        (SegmentStats, [admin_pb2.SegmentStats.DESCRIPTOR]),
+        (TenantStats, [admin_pb2.TenantStats.DESCRIPTOR]),
         (Replication, [admin_pb2.Replication.DESCRIPTOR]),
         (Follower, [admin_pb2.Follower.DESCRIPTOR]),
         (Snapshot, [admin_pb2.SnapshotResponse.DESCRIPTOR]),
+        (Recall, [admin_pb2.MeasureRecallResponse.DESCRIPTOR]),
         (VacuumReport, [admin_pb2.VacuumResponse.DESCRIPTOR]),
         (Key, [admin_pb2.Key.DESCRIPTOR]),
         (NewKey, [admin_pb2.CreateKeyResponse.DESCRIPTOR]),

@@ -7,21 +7,26 @@
 //!
 //! Knows nothing of addresses, connections and retries.
 
+mod ship;
 mod talk;
 pub(super) mod wire;
+use std::mem;
 use std::rc::Rc;
 
 use hyperspace_core::collection::{Collection, CollectionConfig};
-use hyperspace_core::error::{ErrorKind, Result};
+use hyperspace_core::error::{Error, ErrorKind, Result};
 use hyperspace_core::log::Stamper;
 use hyperspace_core::sync::{Ask, Change, Note, Replica, ReplicaNote, RowChange, State, Step};
 use hyperspace_core::types::SpaceId;
 
 use super::database::{Database, OpenCollection, random_u64};
 use super::identity::{Identity, RESERVATION};
-use super::wait::yield_once;
+use super::wait::{Held, yield_once};
 use crate::kv::{Durability, Kv};
+use crate::mutation::{self, Mutation};
 
+#[cfg(feature = "fuzzing")]
+pub(super) use ship::Shipment;
 pub(super) use talk::Talk;
 pub use talk::{Refused, Status};
 pub use wire::Request;
@@ -42,13 +47,21 @@ impl<K: Kv> Database<K> {
     /// anew.
     pub async fn sync_next(&self, collection: &Rc<OpenCollection>) -> Result<Option<Request>> {
         loop {
-            match self.sync_step(collection, 0).await {
+            let shipment = collection.talk.borrow_mut().shipment.take();
+            let is_shipping = shipment.is_some();
+            let next = match shipment {
+                Some(shipment) => self.ship(collection, shipment).await,
+                None => self.sync_step(collection, 0).await,
+            };
+            match next {
                 Ok(Next::Ask(request)) => return Ok(Some(request)),
                 Ok(Next::Wait) => return Ok(None),
                 Ok(Next::Stored) => yield_once().await,
                 Err(error) => {
                     collection.sync_restart();
-                    return Err(error);
+                    if !is_shipping || !self.takes_rows_after(collection, &error) {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -63,16 +76,19 @@ impl<K: Kv> Database<K> {
         if count > 0 { self.sync_step(collection, count).await.map(drop) } else { Ok(()) }
     }
 
+    /// Whether a shipment has failed for good, so that only rows are taken from now on. Whoever listens is told.
+    fn takes_rows_after(&self, collection: &OpenCollection, error: &Error) -> bool {
+        let is_final = matches!(error.kind(), ErrorKind::Corrupted | ErrorKind::Unsupported);
+        if is_final {
+            self.report(error);
+            collection.talk.borrow_mut().takes_rows = true;
+        }
+        is_final
+    }
+
     /// One step of a session; or, when so many conflicts are settled, that.
     async fn sync_step(&self, collection: &Rc<OpenCollection>, settled: u32) -> Result<Next> {
-        let _turn = self.preparing.hold().await;
-        self.finish_writes().await;
-        // What a failed write left open may become visible here.
-        self.settle().await?;
-        // Whatever a step does, it gives no row more than one stamp.
-        let most = collection.with_engine(|engine| engine.snapshot().len() + engine.tombstone_count());
-        self.ready(most).await?;
-        collection.check()?;
+        let _turn = self.turn(collection).await?;
         let newest = self.stamper.borrow().last_hlc();
         let step = if settled > 0 {
             let note = ReplicaNote { settled_conflicts: settled, ..ReplicaNote::default() };
@@ -80,13 +96,39 @@ impl<K: Kv> Database<K> {
         } else {
             self.decide(collection)?
         };
-        let change = match step {
+        let mut change = match step {
             Step::Wait => return Ok(Next::Wait),
+            Step::Ask(Ask::Pull(after)) if core::mem::take(&mut collection.talk.borrow_mut().ships) => {
+                return Ok(Next::Ask(wire::ask_manifest(after.seq, &collection.asker())));
+            }
             Step::Ask(ask) => return Ok(Next::Ask(collection.request(ask))),
             Step::Rename => return self.rename().await.map(|()| Next::Stored),
             Step::Store(change) => change,
         };
-        let prepared = collection.engine.borrow_mut().prepare_change(&change)?;
+        if mutation::is_active(Mutation::CursorBeforeRows) && !change.rows.is_empty() {
+            let note = mem::replace(&mut change.note, Note::Replica(ReplicaNote::default()));
+            let prepared = collection.engine.borrow_mut().prepare_change(&Change { rows: Vec::new(), note })?;
+            self.commit(collection, prepared, None, self.durability).await?;
+        }
+        self.store_change(collection, &change, newest).await.map(|()| Next::Stored)
+    }
+
+    /// The right to decide by what is published: nobody writes meanwhile.
+    async fn turn(&self, collection: &OpenCollection) -> Result<Held<'_>> {
+        let turn = self.preparing.hold().await;
+        self.finish_writes().await;
+        // What a failed write left open may become visible here.
+        self.settle().await?;
+        // Whatever a step does, it gives no row more than one stamp.
+        let most = collection.with_engine(|engine| engine.snapshot().len() + engine.tombstone_count());
+        self.ready(most).await?;
+        collection.check()?;
+        Ok(turn)
+    }
+
+    /// Makes a change durable, and applies it. Whoever calls has the turn; `newest` is what the stamper had when it began.
+    async fn store_change(&self, collection: &Rc<OpenCollection>, change: &Change, newest: u64) -> Result<()> {
+        let prepared = collection.engine.borrow_mut().prepare_change(change)?;
         let stored = self.commit(collection, prepared, None, self.durability).await;
         // Stamps go back behind a wrong clock's once no row has those; and in this collection only.
         let kept = if stored.is_ok() { self.newest_elsewhere(collection) } else { newest };
@@ -97,7 +139,7 @@ impl<K: Kv> Database<K> {
         if changed > 0 {
             self.environment.changed(collection.space(), changed);
         }
-        Ok(Next::Stored)
+        Ok(())
     }
 
     /// What the session does next. Nobody writes meanwhile.
@@ -145,7 +187,11 @@ impl<K: Kv> Database<K> {
     /// or nothing was asked. The session begins anew.
     pub fn sync_receive(&self, collection: &OpenCollection, method: &str, body: &[u8]) -> Result<()> {
         let received = collection.receive(method, body, self.environment.now_ms());
-        received.inspect_err(|_| collection.sync_restart())
+        received.or_else(|error| {
+            collection.sync_restart();
+            let is_shipment = method == "GetManifest" || method.starts_with('/');
+            if is_shipment && self.takes_rows_after(collection, &error) { Ok(()) } else { Err(error) }
+        })
     }
 
     /// Asks for what comes from now on, of these collections from where each stands.
@@ -170,14 +216,20 @@ impl<K: Kv> Database<K> {
     }
 
     /// Makes the collections of a server's list that are missing here; answers all that can follow theirs. With `wanted`,
-    /// only those are looked at.
+    /// only those are looked at, and none of `without`.
     ///
     /// # Errors
     /// `Corrupted` when it is no list; as [`Database::collection_or_create`].
-    pub async fn sync_listed(&self, body: &[u8], wanted: Option<&[String]>) -> Result<Vec<SpaceId>> {
+    pub async fn sync_listed(
+        &self,
+        body: &[u8],
+        wanted: Option<&[String]>,
+        without: &[String],
+    ) -> Result<Vec<SpaceId>> {
         let mut spaces = Vec::new();
         for config in wire::listed(body)? {
-            if wanted.is_none_or(|names| names.iter().any(|name| name == config.name.as_str())) {
+            let has = |names: &[String]| names.iter().any(|name| name == config.name.as_str());
+            if wanted.is_none_or(has) && !has(without) {
                 spaces.extend(self.found_or_made(config).await?);
             }
         }

@@ -13,6 +13,7 @@ use hyperspace_core::sync::{
 };
 use hyperspace_core::types::PointId;
 
+use super::ship::Shipment;
 use super::wire::{self, Asker, Request};
 use crate::host::database::OpenCollection;
 
@@ -27,12 +28,27 @@ pub(crate) struct Talk {
     page: Option<Page>,
     /// One was passed over.
     has_missed: bool,
+    /// The leader said that segments are cheaper than rows.
+    pub(super) ships: bool,
+    /// They are on their way.
+    pub(super) shipment: Option<Shipment>,
+    /// Some could not be right: only rows are taken from now on.
+    pub(super) takes_rows: bool,
 }
 
 impl Default for Talk {
     fn default() -> Self {
         let session = Session::new(Sizes::default());
-        Self { session, met: None, head: 0, page: None, has_missed: false }
+        Self {
+            session,
+            met: None,
+            head: 0,
+            page: None,
+            has_missed: false,
+            ships: false,
+            shipment: None,
+            takes_rows: false,
+        }
     }
 }
 
@@ -94,7 +110,7 @@ impl OpenCollection {
     /// Makes the session begin anew, after whatever failed.
     pub fn sync_restart(&self) {
         let mut talk = self.talk.borrow_mut();
-        (talk.met, talk.head) = (None, 0);
+        (talk.met, talk.head, talk.shipment) = (None, 0, None);
         talk.session.restart();
     }
 
@@ -138,15 +154,26 @@ impl OpenCollection {
         match ask {
             // Only who has never met it has a collection made: one that was deleted since stays so.
             Ask::Hello(hello) => wire::greeting(self.name(), (*state == State::Local).then_some(config), &hello),
-            ask => {
-                let (replica, epoch) = (engine.replica(), self.talk.borrow().session.epoch());
-                wire::question(ask, &Asker { space: replica.space(), epoch, writer: replica.writer() })
-            }
+            ask => wire::question(ask, &self.asker()),
         }
+    }
+
+    /// Who asks, once it follows.
+    pub(super) fn asker(&self) -> Asker {
+        let (engine, epoch) = (self.engine.borrow(), self.talk.borrow().session.epoch());
+        Asker { space: engine.replica().space(), epoch, writer: engine.replica().writer() }
     }
 
     pub(super) fn receive(&self, method: &str, body: &[u8], now_ms: u64) -> Result<()> {
         let (engine, mut talk) = (self.engine.borrow(), self.talk.borrow_mut());
+        if method == "GetManifest" {
+            talk.shipment = Some(Shipment::read(body, talk.session.epoch())?);
+            return Ok(());
+        }
+        if method.starts_with('/') {
+            let waited = Error::corrupted("a piece of a segment came that nobody waited for");
+            return talk.shipment.as_mut().ok_or(waited)?.take(body);
+        }
         if method != "Hello" {
             let answer = wire::answer(method, body)?;
             check(engine.config(), &answer, now_ms)?;
@@ -155,7 +182,7 @@ impl OpenCollection {
             }
             return talk.session.receive(answer);
         }
-        let (space, key, welcome) = wire::welcome(body)?;
+        let (space, key, welcome, ships) = wire::welcome(body)?;
         let State::Replica(replica) = engine.sync() else {
             talk.met = Some((space, key));
             return Ok(());
@@ -167,6 +194,7 @@ impl OpenCollection {
                 self.name()
             )));
         }
+        talk.ships = ships && !talk.takes_rows;
         talk.session.receive(welcome)
     }
 
@@ -193,6 +221,14 @@ impl OpenCollection {
     }
 }
 
+/// Refuses what is dated far ahead: observed once, it would keep this database from giving stamps.
+pub(super) fn check_time(hlc: u64, now_ms: u64) -> Result<()> {
+    if hlc >> 16 <= now_ms.saturating_add(MAX_CLOCK_LEAD_MS) {
+        return Ok(());
+    }
+    Err(Error::unavailable("the server's points are dated more than a year ahead of this clock"))
+}
+
 /// Checks what a leader knows as a write would have been.
 fn check(config: &CollectionConfig, answer: &Answer, now_ms: u64) -> Result<()> {
     let recs: Vec<&Rec> = match answer {
@@ -207,10 +243,7 @@ fn check(config: &CollectionConfig, answer: &Answer, now_ms: u64) -> Result<()> 
         Answer::Welcome(_) | Answer::Reconciled(_) => Vec::new(),
     };
     for Rec { id, stamp, body, .. } in recs {
-        if stamp.hlc >> 16 > now_ms.saturating_add(MAX_CLOCK_LEAD_MS) {
-            // Observed once, it would keep this database from giving stamps.
-            return Err(Error::unavailable("the server's points are dated more than a year ahead of this clock"));
-        }
+        check_time(stamp.hlc, now_ms)?;
         if let Some(body) = body {
             let sent = |error: Error| Error::corrupted(format!("the server sent {}", error.message()));
             config.check_body(id, body).map_err(sent)?;

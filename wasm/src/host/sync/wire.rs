@@ -3,10 +3,13 @@
 //! Everything is a field with a number, a whole number or bytes; of a field that comes twice the last one counts, one that
 //! is not known is passed over. What is written leaves defaults out, so the bytes are those of any other encoder.
 
+use std::borrow::Cow;
+
 use hyperspace_core::collection::CollectionConfig;
 use hyperspace_core::error::{Error, Result};
 use hyperspace_core::metric::Metric;
-use hyperspace_core::sync::{Answer, Ask, Cursor, Hello, SpaceKey, decode_all, encode_all};
+use hyperspace_core::quant::Quantization;
+use hyperspace_core::sync::{Answer, Ask, Cursor, Floor, Hello, SpaceKey, decode_all, encode_all};
 
 /// The highest number of a field that anything here reads, and one more.
 const FIELDS: usize = 8;
@@ -120,8 +123,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A request: which method, and its message.
-pub type Request = (&'static str, Vec<u8>);
+/// A request: which method, and its message; or a path that begins with `/`, and the range that is wanted of what is there.
+pub type Request = (Cow<'static, str>, Vec<u8>);
 
 /// Who asks: the leader's number of the space, its term, and the writer.
 pub(in crate::host) struct Asker {
@@ -138,14 +141,14 @@ pub(in crate::host) fn greeting(name: &str, config: Option<&CollectionConfig>, h
         put_part(&mut out, 2, &encode_config(config));
     }
     put_bytes(&mut out, 3, &encode_all(hello));
-    ("Hello", out)
+    ("Hello".into(), out)
 }
 
 /// Any other question.
 pub(in crate::host) fn question(ask: Ask, asker: &Asker) -> Request {
     let mut out = Vec::new();
     if let Ask::Pull(cursor) = ask {
-        return ("Pull", pull([(asker.space, cursor)], false));
+        return ("Pull".into(), pull([(asker.space, cursor)], false));
     }
     put_space(&mut out, asker.space);
     put_number(&mut out, 2, u64::from(asker.epoch));
@@ -166,7 +169,16 @@ pub(in crate::host) fn question(ask: Ask, asker: &Asker) -> Request {
         }
         Ask::Hello(_) | Ask::Pull(_) => unreachable!("these have been answered above"),
     };
-    (method, out)
+    (method.into(), out)
+}
+
+/// Asks which segments there are behind a number.
+pub(in crate::host) fn ask_manifest(after: u64, asker: &Asker) -> Request {
+    let mut out = Vec::new();
+    put_space(&mut out, asker.space);
+    put_number(&mut out, 2, u64::from(asker.epoch));
+    put_number(&mut out, 3, after);
+    ("GetManifest".into(), out)
 }
 
 /// Asks for what is behind these numbers, and with `follow` for what comes.
@@ -183,11 +195,18 @@ pub(in crate::host) fn pull(wanted: impl IntoIterator<Item = (u64, Cursor)>, fol
     out
 }
 
-/// The answer to a greeting: the space, its key and the welcome.
-pub(in crate::host) fn welcome(body: &[u8]) -> Result<(u64, SpaceKey, Answer)> {
+/// The answer to a greeting: the space, its key, the welcome, and whether segments are cheaper than rows.
+pub(in crate::host) fn welcome(body: &[u8]) -> Result<(u64, SpaceKey, Answer, bool)> {
     let message = Message::read(body)?;
     let key = SpaceKey(message.bytes[2].try_into().map_err(|_| truncated())?);
-    Ok((message.numbers[1], key, Answer::Welcome(decode_all(message.bytes[3], "a welcome")?)))
+    let welcome = Answer::Welcome(decode_all(message.bytes[3], "a welcome")?);
+    Ok((message.numbers[1], key, welcome, message.numbers[5] != 0))
+}
+
+/// The answer to the question for a manifest: that, the hashes of units, the newest number, and the floor.
+pub(in crate::host) fn manifest(body: &[u8]) -> Result<(&[u8], &[u8], u64, Floor)> {
+    let Message { numbers, bytes } = Message::read(body)?;
+    Ok((bytes[1], bytes[2], numbers[3], Floor { seq: numbers[4], hlc: numbers[5] }))
 }
 
 /// A page of a stream: the space, and the page unless it only tells that the stream lives.
@@ -216,6 +235,7 @@ fn encode_config(config: &CollectionConfig) -> Vec<u8> {
     put_number(&mut out, 2, config.dimension as u64);
     // 0 stands for none.
     put_number(&mut out, 3, u64::from(config.metric.code()) + 1);
+    put_number(&mut out, 4, u64::from(config.quantization.code()));
     // None of these is zero when it is there.
     for (field, number) in (5..).zip([config.m, config.ef_construction, config.ef_search]) {
         put_number(&mut out, field, u64::from(number.unwrap_or_default()));
@@ -237,11 +257,13 @@ pub(in crate::host) fn listed(body: &[u8]) -> Result<Vec<CollectionConfig>> {
 fn decode_config(body: &[u8]) -> Result<Option<CollectionConfig>> {
     let Message { numbers, bytes } = Message::read(body)?;
     let metric = u8::try_from(numbers[3].wrapping_sub(1)).map(Metric::from_code);
-    let (Ok(Ok(metric)), 0) = (metric, numbers[4]) else { return Ok(None) };
+    let quantization = u8::try_from(numbers[4]).map(Quantization::from_code);
+    let (Ok(Ok(metric)), Ok(Ok(quantization))) = (metric, quantization) else { return Ok(None) };
     let name = core::str::from_utf8(bytes[1]).map_err(|_| truncated())?;
     let set = |field: usize| u32::try_from(numbers[field]).ok().filter(|number| *number != 0);
     let dimension = usize::try_from(numbers[2]).unwrap_or(usize::MAX);
     Ok(Some(CollectionConfig {
+        quantization,
         m: set(5),
         ef_construction: set(6),
         ef_search: set(7),

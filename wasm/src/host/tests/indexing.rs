@@ -1,5 +1,7 @@
 //! Background work: it never stands in the way, and what it writes is in proportion.
 
+use hyperspace_core::quant::Quantization;
+
 use super::*;
 use crate::kv::{Fault, Store};
 
@@ -58,6 +60,30 @@ fn a_hundred_points_added_to_many_write_less_than_three_times_their_size() {
     work_off(&database).unwrap();
     let written = database.counters().bytes_written - before;
     assert!(written < 3 * 100 * 64 * 4, "{written} bytes for 100 points of 256");
+}
+
+#[test]
+fn a_collection_keeps_its_quantization_and_its_codes_through_reopening_and_refuses_another_one() {
+    let kv = SimulatedKv::new();
+    let coded = CollectionConfig { quantization: Quantization::ScalarI8, ..config() };
+    let database = open(&kv).unwrap();
+    let collection = run(database.collection_or_create(coded.clone())).unwrap();
+    let points: Vec<_> = (0..1_500).map(|id| (id, 0)).collect();
+    run(upsert(&database, &collection, &points, Durability::Relaxed)).unwrap();
+    seal(&database, &collection).unwrap();
+
+    let database = open(&kv.after_process_death()).unwrap();
+    // Who names none gets what is there.
+    let collection = run(database.collection_as(config(), None)).unwrap();
+    let snapshot = collection.snapshot();
+    assert_eq!((snapshot.config().quantization, snapshot.coded()), (Quantization::ScalarI8, 1_500));
+    for (id, version) in points.into_iter().step_by(50) {
+        assert_eq!(nearest(&collection, &vector_of(id, version)), Some(PointId::Int(id)));
+    }
+    assert!(run(database.collection_or_create(coded)).is_ok());
+    let error = run(database.collection_or_create(config())).err().unwrap();
+    assert_eq!(error.kind().code(), "unsupported");
+    assert!(error.message().contains("has quantization scalar_i8; rebuilding it with none"), "{error}");
 }
 
 #[test]
