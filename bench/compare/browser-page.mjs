@@ -10,6 +10,8 @@ const EF_CONSTRUCTION = 100;
 /** Of EdgeVec, which takes it when an index is made and not with a search. */
 const FIXED_EF = 100;
 const INDEX_FILE = "bench.dat";
+/** As many points as one call of ours takes. */
+const BATCH = 10_000;
 
 async function fetched(path) {
   return new Float32Array(await (await fetch(path)).arrayBuffer());
@@ -25,8 +27,12 @@ class Ours {
   }
 
   async build(vectors, count) {
-    const ids = Array.from({ length: count }, (_, i) => i);
-    await this.points.upsert({ ids, vectors });
+    const dimension = vectors.length / count;
+    for (let first = 0; first < count; first += BATCH) {
+      const end = Math.min(first + BATCH, count);
+      const ids = Array.from({ length: end - first }, (_, i) => first + i);
+      await this.points.upsert({ ids, vectors: vectors.subarray(first * dimension, end * dimension) });
+    }
     await this.points.indexed();
   }
 

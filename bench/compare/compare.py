@@ -12,6 +12,7 @@ import served
 from measure import say
 from ours import Ours
 from peers import FaissFlat, FaissSq8, GlassSq8, Hnswlib, Peer, Usearch, installed
+from storm import storm
 
 ROOT = Path(__file__).resolve().parents[2]
 # Three points of the curve where vectors are long; in 8 dimensions every graph is good.
@@ -76,6 +77,7 @@ ROWS = {
     "ingest-sustained": lambda o: served.sustained(sets.uniform(o.n or 1_000_000), o.server),
     "grpc-overhead": lambda o: served.overhead(minilm(o), o.server, o.rounds or 7),
     "restart": lambda o: served.restart(even(o), o.server, o.rounds or 5),
+    "storm": lambda o: storm(minilm(o), o.server, o.rounds or 3),
 }
 
 

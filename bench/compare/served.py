@@ -83,8 +83,8 @@ class Server:
         self._process.wait()
 
     def settle(self, client: HyperspaceClient) -> None:
-        """Waits until all that was written is indexed."""
-        while any(c.pending or c.indexing for c in client.stats().collections.values()):
+        """Waits until no seal or merge is due; the last few points stay in memory until more come."""
+        while any(collection.indexing for collection in client.stats().collections.values()):
             time.sleep(0.2)
 
 
@@ -200,9 +200,7 @@ def sustained(data: DataSet, program: Path) -> None:
             client.create_collection(COLLECTION, data.dimension, data.metric)
             outcome = asyncio.run(written_at(server, client, data.base))
             written = time.perf_counter()
-            # The last few points stay in memory until more come.
-            while any(collection.indexing for collection in client.stats().collections.values()):
-                time.sleep(0.2)
+            server.settle(client)
             settled = time.perf_counter() - written
         say(f"  {len(data.base)} points in batches of {SMALL_BATCH}, {SUSTAINED_WRITERS} writers, strict")
         say(f"  acknowledged: {outcome.rate:.0f}/s of {SUSTAINED}/s, slowest batch {outcome.slowest * 1e3:.0f} ms")

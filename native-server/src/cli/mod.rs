@@ -5,6 +5,7 @@
 
 mod admin;
 mod args;
+mod bench;
 mod collections;
 mod connect;
 mod dashboard;
@@ -96,7 +97,7 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
         Command::Promote => admin::promote(&Session::open(connection).await?, console).await,
         Command::RemoveFollower { id } => admin::remove_follower(&Session::open(connection).await?, id, console).await,
         Command::Usage(_) => not_built("usage"),
-        Command::Bench(_) => not_built("bench"),
+        Command::Bench(arguments) => bench::bench(connection, arguments, console).await,
     }
 }
 

@@ -14,6 +14,7 @@ use hyperspace_core::error::{Error, Result};
 use tonic::transport::server::TcpConnectInfo;
 use tracing::debug;
 
+use super::limits::Limits;
 use super::peers::Peers;
 use super::status::{no_such_rpc, refusal, single};
 use crate::auth::{Caller, Claims, Keyring, Scope};
@@ -111,6 +112,7 @@ const LEADERS_ONLY: &[&str] = &[
 pub(super) struct Gate {
     pub(super) keyring: Arc<Keyring>,
     pub(super) peers: Arc<Peers>,
+    pub(super) limits: Arc<Limits>,
 }
 
 fn need(path: &str) -> Option<Need> {
@@ -133,6 +135,7 @@ pub(super) async fn rpc(State(gate): State<Gate>, mut request: Request, next: Ne
         if is_for_leaders(path) {
             gate.peers.check_leads()?;
         }
+        gate.limits.share(&request, caller.tenant())?;
         Ok(caller)
     });
     match admitted {
@@ -148,12 +151,18 @@ pub(super) async fn rpc(State(gate): State<Gate>, mut request: Request, next: Ne
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) keyring: Arc<Keyring>,
+    pub(super) limits: Arc<Limits>,
     pub(super) needs: Scope,
 }
 
 /// Lets a plain request pass whose caller has the scope, with who that is in its extensions.
 pub(super) async fn http(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    match caller(&door.keyring, &request).and_then(|caller| caller.require(door.needs).map(|()| caller)) {
+    let admitted = caller(&door.keyring, &request).and_then(|caller| {
+        caller.require(door.needs)?;
+        door.limits.share(&request, caller.tenant())?;
+        Ok(caller)
+    });
+    match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -125,7 +125,7 @@ impl Handlers {
         work: impl FnOnce(Call<M>) -> Result<A> + Send + 'static,
     ) -> Answer<A> {
         let call = self.call(request).map_err(status)?;
-        let turn = self.workers.queue().map_err(status)?;
+        let turn = self.workers.queue(call.caller.tenant()).map_err(status)?;
         turn.compute(move || work(call)).await.map(Response::new).map_err(status)
     }
 

@@ -1,6 +1,8 @@
 //! What is plain HTTP: whether the server lives and is ready, and the demo page, for everybody; its figures, for the
 //! administrator once there are keys.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
@@ -10,6 +12,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use super::handlers::Handlers;
+use super::limits::Limits;
 use super::monitor::{Figures, reason};
 use super::status::refusal;
 use super::work::block;
@@ -18,10 +21,10 @@ use crate::auth::Scope;
 use crate::settings::Settings;
 
 /// All paths that are not gRPC.
-pub(super) fn routes(handlers: Handlers, settings: &Settings) -> Router {
-    let keyring = std::sync::Arc::clone(&handlers.keyring);
+pub(super) fn routes(handlers: Handlers, limits: Arc<Limits>, settings: &Settings) -> Router {
+    let keyring = Arc::clone(&handlers.keyring);
     let for_those_with = move |needs| {
-        let door = access::Door { keyring: keyring.clone(), needs };
+        let door = access::Door { keyring: Arc::clone(&keyring), limits: Arc::clone(&limits), needs };
         from_fn_with_state(door, access::http)
     };
     Router::new()

@@ -1,7 +1,7 @@
 //! How much may be under way at once, decided before memory is given away for it.
 //!
-//! Two layers. [`bound`] counts requests from their head to the last byte of their answer. [`admit`] looks at the first
-//! five bytes of a gRPC message, which say how long it is: one that is too long is refused before the decoder reserves
+//! Three steps. [`bound`] counts requests from their head to the last byte of their answer; once it is known whose a
+//! request is, [`Limits::share`] sees to it that no tenant takes the room of all. [`admit`] looks at the first five bytes of a gRPC message, which say how long it is: one that is too long is refused before the decoder reserves
 //! room for it, and a large one waits until few others are under way. A message has to arrive within [`PATIENCE`].
 //!
 //! What a request holds (see [`Place`]) travels in its extensions to the thread that works on it: a client that goes away
@@ -10,7 +10,7 @@
 use std::future::Future as _;
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,17 +23,19 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http_body_util::BodyExt as _;
 use hyperspace_core::error::{Error, Result};
+use hyperspace_core::types::Tenant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::debug;
 
+use super::shares::{Share, Shares};
 use super::status::{refusal, status};
 use crate::settings::Settings;
 
-/// Requests under way, whatever they are.
-const MOST_REQUESTS: usize = 256;
+/// Requests under way, whatever they are; half of them of one tenant.
+const MOST_REQUESTS: usize = 512;
 /// Messages longer than this count as large.
 const LARGE_MESSAGE: usize = 1 << 20;
 /// Large messages under way.
@@ -52,6 +54,7 @@ pub(super) struct Lasting;
 #[derive(Debug)]
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
+    tenants: Arc<Shares>,
     large: Arc<Semaphore>,
     native: usize,
     browser: usize,
@@ -64,6 +67,8 @@ struct Place {
     longest: usize,
     #[expect(dead_code, reason = "held for its drop")]
     request: Arc<OwnedSemaphorePermit>,
+    /// Its tenant's, once that is known.
+    share: Arc<OnceLock<Share>>,
     /// The place of a large message beside it.
     large: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -72,10 +77,24 @@ impl Limits {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         Arc::new(Self {
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
+            tenants: Shares::new(MOST_REQUESTS),
             large: Arc::new(Semaphore::new(MOST_LARGE)),
             native: settings.max_message_bytes.get(),
             browser: settings.max_browser_message_bytes.get(),
         })
+    }
+
+    /// Counts a request as one of this tenant.
+    ///
+    /// # Errors
+    /// `Unavailable` when the tenant has its share of those under way.
+    pub(super) fn share(&self, request: &Request, tenant: &Tenant) -> Result<()> {
+        let place = request.extensions().get::<Place>().expect("`bound` gave every request its place");
+        let share = self.tenants.take(tenant);
+        let share = share.ok_or_else(|| Error::unavailable("too many requests of yours are under way: retry later"))?;
+        // A request has one tenant, so there is no share in the cell yet.
+        let _ = place.share.set(share);
+        Ok(())
     }
 }
 
@@ -93,7 +112,7 @@ pub(super) async fn bound(State(limits): State<Arc<Limits>>, mut request: Reques
         return refusal(request.headers(), error);
     };
     let longest = if is_from_browser(request.headers()) { limits.browser } else { limits.native };
-    let place = Place { longest, request: Arc::new(permit), large: None };
+    let place = Place { longest, request: Arc::new(permit), share: Arc::default(), large: None };
     request.extensions_mut().insert(place.clone());
     let response = next.run(request).await;
     if response.extensions().get::<Lasting>().is_some() {
@@ -301,7 +320,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_under_way_until_its_answer_is_read() {
         let requests = Arc::new(Semaphore::new(1));
-        let limits = Limits { requests, large: Arc::new(Semaphore::new(1)), native: 1, browser: 1 };
+        let (tenants, large) = (Shares::new(1), Arc::new(Semaphore::new(1)));
+        let limits = Limits { requests, tenants, large, native: 1, browser: 1 };
         let router = Router::new().fallback(|| async { "answer" }).layer(from_fn_with_state(Arc::new(limits), bound));
         let ask = || router.clone().oneshot(Request::new(Body::empty()));
         let first = ask().await.unwrap();
@@ -309,6 +329,32 @@ mod tests {
         assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 503));
         assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "answer");
         assert_eq!(ask().await.unwrap().status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_its_share_of_the_requests_and_others_theirs() {
+        let [one, other] = ["one", "other"].map(|name| Tenant::verified(name).unwrap());
+        let (requests, large) = (Arc::new(Semaphore::new(4)), Arc::new(Semaphore::new(1)));
+        let limits = Arc::new(Limits { requests, tenants: Shares::new(4), large, native: 1, browser: 1 });
+        let sharing = Arc::clone(&limits);
+        let handler = move |request: Request| async move {
+            let tenant = request.extensions().get::<Tenant>().expect("each request has one");
+            sharing
+                .share(&request, tenant)
+                .map_or_else(|error| refusal(&HeaderMap::new(), error), |()| Response::default())
+        };
+        let router = Router::new().fallback(handler).layer(from_fn_with_state(limits, bound));
+        let ask = |tenant: &Tenant| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(tenant.clone());
+            router.clone().oneshot(request)
+        };
+        let answers = [ask(&one).await.unwrap(), ask(&one).await.unwrap(), ask(&one).await.unwrap()];
+        assert_eq!(answers.each_ref().map(|answer| answer.status().as_u16()), [200, 200, 503]);
+        let answer = ask(&other).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        drop(answers);
+        assert_eq!(ask(&one).await.unwrap().status(), 200, "a share is free with its answer");
     }
 
     #[test]

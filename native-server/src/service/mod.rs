@@ -35,9 +35,11 @@ mod router;
 mod scroll;
 mod search;
 mod segments;
+mod shares;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub mod simulation;
+mod slots;
 mod status;
 mod sync;
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) async fn measure(
     request: Request<MeasureRecallRequest>,
 ) -> Answer<MeasureRecallResponse> {
     let call = handlers.call(request).map_err(status)?;
-    let turn = handlers.workers.queue().map_err(status)?;
+    let turn = handlers.workers.queue(call.caller.tenant()).map_err(status)?;
     let prepared = turn.clone().compute(move || {
         let MeasureRecallRequest { collection, queries, top_k, ef_search } = &call.message;
         let queries = if *queries == 0 { RECALL_QUERIES[0] } else { count(*queries) };

@@ -70,6 +70,7 @@ mod tests {
     use crate::disk::{Disk, LocalDisk};
     use crate::service::handlers::Handlers;
     use crate::service::http::routes;
+    use crate::service::limits::Limits;
     use crate::service::peers::Peers;
     use crate::service::testing::HookedDisk;
     use crate::settings::Settings;
@@ -82,7 +83,8 @@ mod tests {
 
     async fn get(handlers: &Handlers, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let answer = routes(handlers.clone(), &Settings::default()).oneshot(request).await.unwrap();
+        let settings = Settings::default();
+        let answer = routes(handlers.clone(), Limits::new(&settings), &settings).oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
         (parts.status, String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap())
     }

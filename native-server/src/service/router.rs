@@ -64,7 +64,8 @@ struct Worlds {
 pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, settings: &Settings) -> Result<Router> {
     let limits = Limits::new(settings);
     let longest = settings.max_message_bytes.get();
-    let gate = access::Gate { keyring: Arc::clone(&handlers.keyring), peers: Arc::clone(&handlers.peers) };
+    let (keyring, peers) = (Arc::clone(&handlers.keyring), Arc::clone(&handlers.peers));
+    let gate = access::Gate { keyring, peers, limits: Arc::clone(&limits) };
     let ours = Routes::from(Router::new())
         .add_service(CollectionsServer::new(handlers.clone()).max_decoding_message_size(longest))
         .add_service(PointsServer::new(handlers.clone()).max_decoding_message_size(longest))
@@ -87,7 +88,7 @@ pub(super) fn router(handlers: Handlers, health: HealthServer<impl Health>, sett
         .fallback(|headers: HeaderMap, uri: Uri| async move { refusal(&headers, no_such_rpc(uri.path())) })
         .layer(from_fn(status::mend))
         .layer(GrpcWebLayer::new());
-    let worlds = Worlds { grpc, http: plain::routes(handlers, settings) };
+    let worlds = Worlds { grpc, http: plain::routes(handlers, Arc::clone(&limits), settings) };
     Ok(Router::new()
         .fallback(choose)
         .with_state(worlds)

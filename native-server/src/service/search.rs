@@ -96,7 +96,7 @@ pub(super) async fn many(
     request: Request<proto::SearchBatchRequest>,
 ) -> Answer<proto::SearchBatchResponse> {
     let call = handlers.call(request).map_err(status)?;
-    let turn = handlers.workers.queue().map_err(status)?;
+    let turn = handlers.workers.queue(call.caller.tenant()).map_err(status)?;
     let prepared = turn.clone().compute(move || {
         let terms = Terms::of(&call.message)?;
         let collection = call.collection(&call.message.collection)?;

@@ -239,7 +239,7 @@ fn unpin_later(database: &Arc<Database>) {
 
 async fn reconcile(handlers: &Handlers, request: Request<ReconcileRequest>) -> Result<ReconcileResponse> {
     let call = handlers.call(request)?;
-    let turn = handlers.workers.queue()?;
+    let turn = handlers.workers.queue(call.caller.tenant())?;
     let (items, call) = block(move || {
         let message = &call.message;
         check_length("the frame", &message.frame, MOST_FRAME)?;

@@ -1,48 +1,53 @@
 //! Where the work of a request is done: never on the threads that drive sockets.
 //!
-//! What computes (searches, scans) takes one of as many slots as there are cores, in the order of arrival; those who wait
-//! are bounded, and a request that is given up stops waiting. What waits for the disk needs no slot: it leaves the core
-//! to others by itself.
+//! What computes (searches, scans) takes one of as many slots as there are cores, tenants by turns; those who wait are
+//! bounded, and a request that is given up stops waiting. What waits for the disk needs no slot: it leaves the core to
+//! others by itself.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use hyperspace_core::error::{Error, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use hyperspace_core::types::Tenant;
 use tokio::task::spawn_blocking;
 
-/// Requests that may wait for a slot.
-const MOST_WAITING: usize = 128;
+use super::shares::{Share, Shares};
+use super::slots::Slots;
+
+/// Requests that may compute or wait for it; half of them of one tenant.
+const MOST_QUEUED: usize = 256;
 
 /// The slots of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Workers {
-    slots: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    queue: Arc<Shares>,
 }
 
 /// A request's right to wait for slots; its parts share it.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
-    slots: Arc<Semaphore>,
-    _place: Arc<OwnedSemaphorePermit>,
+    slots: Arc<Slots>,
+    place: Arc<Share>,
 }
 
 impl Workers {
     pub(super) fn new() -> Self {
-        let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { slots: Arc::new(Semaphore::new(cores)), queue: Arc::new(Semaphore::new(cores + MOST_WAITING)) }
+        Self::with(available_parallelism().map_or(1, std::num::NonZero::get), MOST_QUEUED)
+    }
+
+    fn with(slots: usize, queue: usize) -> Self {
+        Self { slots: Slots::new(slots), queue: Shares::new(queue) }
     }
 
     /// Queues for slots.
     ///
     /// # Errors
-    /// `Unavailable` when too many wait already.
-    pub(super) fn queue(&self) -> Result<Turn> {
-        let place = Arc::clone(&self.queue).try_acquire_owned();
-        let place =
-            place.map_err(|_| Error::unavailable(format!("{MOST_WAITING} searches wait already: retry later")))?;
-        Ok(Turn { slots: Arc::clone(&self.slots), _place: Arc::new(place) })
+    /// `Unavailable` when too many of the tenant wait already.
+    pub(super) fn queue(&self, tenant: &Tenant) -> Result<Turn> {
+        let place = self.queue.take(tenant);
+        let place = place.ok_or_else(|| Error::unavailable("too many searches wait already: retry later"))?;
+        Ok(Turn { slots: Arc::clone(&self.slots), place: Arc::new(place) })
     }
 }
 
@@ -52,7 +57,7 @@ impl Turn {
         self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("this semaphore is never closed");
+        let slot = self.slots.acquire(self.place.tenant()).await;
         block(move || {
             let (_slot, _turn) = (slot, self);
             work()
@@ -82,34 +87,34 @@ mod tests {
     use hyperspace_core::error::ErrorKind;
     use tokio::sync::oneshot;
 
-    fn workers(slots: usize, queue: usize) -> Workers {
-        Workers { slots: Arc::new(Semaphore::new(slots)), queue: Arc::new(Semaphore::new(queue)) }
+    fn queue(workers: &Workers) -> Result<Turn> {
+        workers.queue(&Tenant::local())
     }
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_and_frees_its_slot() {
-        let workers = workers(1, 1);
-        let outcome = workers.queue().unwrap().compute::<()>(|| panic!("on purpose")).await;
+        let workers = Workers::with(1, 2);
+        let outcome = queue(&workers).unwrap().compute::<()>(|| panic!("on purpose")).await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Internal);
-        assert_eq!(workers.queue().unwrap().compute(|| Ok(7)).await.unwrap(), 7);
+        assert_eq!(queue(&workers).unwrap().compute(|| Ok(7)).await.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn those_who_wait_are_bounded_and_stop_waiting_when_given_up() {
-        let workers = workers(1, 2);
+        let workers = Workers::with(1, 4);
         let (started, has_started) = oneshot::channel();
         let (finish, finished) = oneshot::channel::<()>();
-        let working = tokio::spawn(workers.queue().unwrap().compute(move || {
+        let working = tokio::spawn(queue(&workers).unwrap().compute(move || {
             started.send(()).unwrap();
             finished.blocking_recv().unwrap();
             Ok(1)
         }));
         has_started.await.unwrap();
-        let waiting = tokio::spawn(workers.queue().unwrap().compute(|| Ok(2)));
-        assert_eq!(workers.queue().unwrap_err().kind(), ErrorKind::Unavailable);
+        let waiting = tokio::spawn(queue(&workers).unwrap().compute(|| Ok(2)));
+        assert_eq!(queue(&workers).unwrap_err().kind(), ErrorKind::Unavailable);
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
-        let next = tokio::spawn(workers.queue().unwrap().compute(|| Ok(3)));
+        let next = tokio::spawn(queue(&workers).unwrap().compute(|| Ok(3)));
         finish.send(()).unwrap();
         assert_eq!((working.await.unwrap().unwrap(), next.await.unwrap().unwrap()), (1, 3));
     }

@@ -70,7 +70,7 @@ fn what_is_not_built_says_so_in_one_line_and_exits_2() {
         assert_fails("hyperspace-server", &run(SERVER, folder.path(), line), 2, why);
     }
     assert_fails("hyperspace-cli", &run(CLI, folder.path(), &[]), 2, "`hyperspace-cli stats`");
-    let cli: [&[&str]; 3] = [&["usage"], &["bench"], &["stats", "--server", "https://127.0.0.1:1"]];
+    let cli: [&[&str]; 2] = [&["usage"], &["stats", "--server", "https://127.0.0.1:1"]];
     for line in cli {
         assert_fails("hyperspace-cli", &run(CLI, folder.path(), line), 2, "not built yet");
     }

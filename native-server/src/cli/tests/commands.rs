@@ -45,11 +45,26 @@ fn the_screen_is_not_taken_for_a_server_that_is_not_there() {
 
 #[test]
 fn commands_that_are_not_built_say_so_without_calling_anybody() {
-    for arguments in [&["usage", "--help"][..], &["usage"], &["bench"]] {
+    for arguments in [&["usage", "--help"][..], &["usage"]] {
         let ran = cli(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
         assert!(ran.err.contains(&format!("unsupported: `{}` is not built yet", arguments[0])), "{}", ran.err);
     }
+}
+
+#[test]
+fn a_bench_asks_for_the_points_of_the_collection_and_counts_the_answers() {
+    let server = with_points();
+    let line = ["--json", "bench", "notes", "--connections", "3", "--seconds", "1", "--top-k", "1", "--ef", "50"];
+    let report = ask(&server, &line).json();
+    assert!(report["searches"].as_u64().unwrap() >= 3, "{report}");
+    assert!(report["p50_ms"].as_f64() <= report["p99_ms"].as_f64() && report["refused"] == 0, "{report}");
+    let state = server.state();
+    let asked = state.last_search.as_ref().unwrap();
+    assert_eq!((asked.top_k, asked.ef_search, asked.exact), (1, Some(50), false));
+    drop(state);
+    let ran = ask(&server, &["bench", "nowhere"]);
+    assert!(ran.code == 1 && ran.err.contains("nowhere"), "{ran:?}");
 }
 
 #[test]

@@ -296,8 +296,13 @@ impl Points for Shared {
         Err(unused())
     }
 
-    async fn scroll(&self, _: Request<proto::ScrollRequest>) -> Answer<proto::ScrollResponse> {
-        Err(unused())
+    async fn scroll(&self, request: Request<proto::ScrollRequest>) -> Answer<proto::ScrollResponse> {
+        let (mut state, request) = self.enter(request);
+        let points = state.find(&request.collection)?.points.values().take(request.limit as usize).map(|stored| {
+            let Rows::F32(vector) = &stored.vector else { panic!("these tests read floats") };
+            proto::Point { vector: vector.to_vec(), ..Default::default() }
+        });
+        Ok(Response::new(proto::ScrollResponse { points: points.collect(), next_cursor: Vec::new() }))
     }
 
     async fn count(&self, _: Request<proto::CountRequest>) -> Answer<proto::CountResponse> {
