@@ -64,6 +64,12 @@ def poincare(options: Options) -> None:
     graphs.compare_metrics(rows, SHORT[0], options.rounds or 7)
 
 
+def memory(options: Options) -> None:
+    """Many short vectors, and fewer long ones."""
+    served.memory("1 000 000 x 8", even(Options(options.n or 1_000_000, None, options.server)).base, options.server)
+    served.memory("100 000 x 768", sets.clustered(100_000, 768), options.server)
+
+
 ROWS = {
     "search-8d": lambda o: search(even(o), [Hnswlib], o),
     "search-384d": lambda o: search(minilm(o), [Hnswlib, FaissFlat, Usearch], o),
@@ -77,6 +83,7 @@ ROWS = {
     "ingest-sustained": lambda o: served.sustained(sets.uniform(o.n or 1_000_000), o.server),
     "grpc-overhead": lambda o: served.overhead(minilm(o), o.server, o.rounds or 7),
     "restart": lambda o: served.restart(even(o), o.server, o.rounds or 5),
+    "memory": memory,
     "storm": lambda o: storm(minilm(o), o.server, o.rounds or 3),
 }
 

@@ -83,6 +83,15 @@ def uniform(count: int, metric: str = "l2") -> DataSet:
     return DataSet(f"uniform-8-{count}-{metric}", metric, values[:count], values[count:])
 
 
+def clustered(count: int, dimension: int) -> NDArray[np.float32]:
+    """Rows around a thousand centers, as embeddings lie."""
+    random = np.random.default_rng(UNIFORM_SEED)
+    centers = random.standard_normal((1_000, dimension), dtype=np.float32)
+    rows = centers[random.integers(len(centers), size=count)]
+    rows += np.float32(0.5) * random.standard_normal((count, dimension), dtype=np.float32)
+    return rows
+
+
 def _uniform(seed: int, count: int) -> NDArray[np.float32]:
     x = np.uint32(seed) + np.uint32(0x9E3779B9) * np.arange(1, count + 1, dtype=np.uint32)
     x ^= x >> np.uint32(16)

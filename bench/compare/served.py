@@ -234,6 +234,23 @@ def ingest_edge(data: DataSet, folder: str) -> None:
     shard.close()
 
 
+def memory(name: str, rows: NDArray[np.float32], program: Path) -> None:
+    """The most memory a server has while it takes points in and builds their graphs, beside what it has in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(program, folder)
+        with HyperspaceClient(server.address) as client:
+            client.create_collection(COLLECTION, rows.shape[1], "l2")
+            for first in range(0, len(rows), BATCH):
+                batch = rows[first : first + BATCH]
+                client.upsert(COLLECTION, vectors=batch, ids=range(first, first + len(batch)))
+            server.settle(client)
+            seen = client.stats().collections[COLLECTION]
+        peak, final = server.peak_memory(), seen.segment_bytes + seen.memtable_bytes
+        size = f"{final / 2**20:7.0f} MiB in {seen.segments} segments"
+        say(f"  {name:14} {size}, peak {peak / 2**20:7.0f} MiB: {peak / final:.2f} x")
+        server.stop()
+
+
 def overhead(data: DataSet, program: Path, rounds: int) -> None:
     """What the server spends on a query beyond its search: it has ten points, so a search is next to nothing."""
     with tempfile.TemporaryDirectory() as folder:
