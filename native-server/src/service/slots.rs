@@ -81,7 +81,7 @@ impl State {
             return None;
         }
         self.lines.retain(|_, line| {
-            line.waiting.retain(|sender| !sender.is_closed());
+            while line.waiting.pop_front_if(|sender| sender.is_closed()).is_some() {}
             line.running > 0 || !line.waiting.is_empty()
         });
         let waiting = self.lines.iter_mut().filter(|(_, line)| !line.waiting.is_empty());
