@@ -11,7 +11,7 @@
 
 const RUN = 4; // bytes
 /** What a function counts for less with every one placed after it. */
-const DECAY = 0.5;
+const DECAY = 0.6;
 /** Keeps the smallest functions from winning by one common run. */
 const SMALL = 20; // bytes
 

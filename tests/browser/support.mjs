@@ -27,11 +27,13 @@ export function launch() {
 }
 
 /** Serves the built package beside an empty page: what a web app without a bundler sees. */
-export async function servePackage() {
+export async function servePackage(scripts = {}) {
   const files = await serveFolder(join(root, "wasm"));
-  const page = "<!doctype html><title>test</title>";
+  const page = '<!doctype html><title>test</title><link rel="icon" href="data:,">';
   const server = createServer(async (request, response) => {
     if (request.url === "/") return response.writeHead(200, { "content-type": "text/html" }).end(page);
+    const script = scripts[request.url];
+    if (script) return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
     const answer = await fetch(new URL(request.url.slice(1), files.url));
     response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "text/plain" });
     response.end(Buffer.from(await answer.arrayBuffer()));

@@ -12,4 +12,4 @@ pub mod mutation;
 #[cfg(target_arch = "wasm32")]
 mod bindings;
 #[cfg(target_arch = "wasm32")]
-pub use bindings::{Engine, on_panic};
+pub use bindings::{Engine, build, on_panic};

@@ -6,6 +6,7 @@
  */
 
 import { Engine, initSync, on_panic } from "../pkg/hyperspace_wasm.js";
+import { hasBuilders, lend } from "./builder.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Body, Calls, EngineKind, Handle, OpenBody, Reply, Response } from "./protocol.js";
 import { Replication, stopped } from "./replication.js";
@@ -50,14 +51,21 @@ export class EngineHost {
   readonly #waiters = new Set<Waiter>();
   /** The conversation with a server, if there is one. */
   #replication: Replication | undefined;
+  /** Ends the builder, if there is one. */
+  #recall = (): void => {};
   /** When the one before has nothing under way any more. */
   #ended = Promise.resolve();
   readonly backend: "indexeddb" | "memory";
   readonly epoch: number;
 
-  private constructor(engine: Engine, surroundings: Surroundings) {
+  private constructor(
+    engine: Engine,
+    private readonly module: WebAssembly.Module,
+    surroundings: Surroundings,
+  ) {
     this.#engine = engine;
     this.#surroundings = surroundings;
+    engine.lend(hasBuilders());
     this.backend = engine.backend() as "indexeddb" | "memory";
     this.epoch = engine.epoch();
     on_panic((message: string) => this.#fail(message));
@@ -84,7 +92,7 @@ export class EngineHost {
     tell = notify;
     // Behind the answer: listeners are added when the page has it.
     setTimeout(() => early.forEach(notify));
-    host = new EngineHost(engine, surroundings);
+    host = new EngineHost(engine, module, surroundings);
     return host;
   }
 
@@ -122,6 +130,7 @@ export class EngineHost {
   #fail(message: string): void {
     if (this.#engine === undefined) return;
     this.#endSync();
+    this.#recall();
     this.#engine = undefined;
     this.#surroundings.failed(new HyperspaceError("internal", `the engine failed: ${message}`));
   }
@@ -252,6 +261,7 @@ export class EngineHost {
     const engine = this.#engine;
     if (engine === undefined) return;
     this.#endSync();
+    this.#recall();
     this.#engine = undefined;
     try {
       await how(engine);
@@ -325,6 +335,7 @@ export class EngineHost {
         const isBusy = performance.now() - this.#lastRequest < BUSY_WINDOW_MS;
         const more = await engine.work(isBusy ? BUSY_SLICE_MS : IDLE_SLICE_MS);
         if (this.#engine === undefined) return;
+        this.#lend(engine);
         // Whoever waits for the end hears of the end before it is answered.
         this.#report(engine, !more || this.#sealed(engine).length > 0);
         this.#settle(engine);
@@ -333,6 +344,25 @@ export class EngineHost {
     } finally {
       turn.end();
     }
+  }
+
+  /** Hands a job that is offered to a builder. */
+  #lend(engine: Engine): void {
+    const rows = engine.lent();
+    if (rows === undefined) return;
+    this.#recall();
+    let isOver = false;
+    const end = lend(this.module, rows, (said) => {
+      if (isOver) return;
+      engine.givenBack(said);
+      if (typeof said === "number") return this.#report(engine, false);
+      this.#recall();
+      this.#work();
+    });
+    this.#recall = () => {
+      isOver = true;
+      end();
+    };
   }
 
   #report(engine: Engine, last: boolean): void {

@@ -1,5 +1,9 @@
-/** The worker: a tab's seat at its database, driven by messages. Any failure that nobody caught ends it, loudly. */
+/**
+ * The worker: a tab's seat at its database, driven by messages; any failure that nobody caught ends it, loudly. Or, started
+ * by another one, a builder.
+ */
 
+import { isBuilder } from "./builder.js";
 import { HyperspaceError, toShape } from "./errors.js";
 import type { Request, Response } from "./protocol.js";
 import { Seat } from "./seat.js";
@@ -11,13 +15,14 @@ interface Scope {
   addEventListener(type: "unhandledrejection", listener: (event: PromiseRejectionEvent) => void): void;
 }
 
-const scope = globalThis as unknown as Scope;
-const seat = new Seat((response, transfer = []) => scope.postMessage(response, transfer));
+if (!isBuilder(globalThis as unknown as Parameters<typeof isBuilder>[0])) sit(globalThis as unknown as Scope);
 
-function fatal(thrown: unknown): void {
-  seat.fail(new HyperspaceError("internal", `the engine failed: ${toShape(thrown).message}`));
+function sit(scope: Scope): void {
+  const seat = new Seat((response, transfer = []) => scope.postMessage(response, transfer));
+  const fatal = (thrown: unknown) => {
+    seat.fail(new HyperspaceError("internal", `the engine failed: ${toShape(thrown).message}`));
+  };
+  scope.addEventListener("message", (event) => void seat.handle(event.data));
+  scope.addEventListener("error", (event) => fatal(event.error ?? event.message));
+  scope.addEventListener("unhandledrejection", (event) => fatal(event.reason));
 }
-
-scope.addEventListener("message", (event) => void seat.handle(event.data));
-scope.addEventListener("error", (event) => fatal(event.error ?? event.message));
-scope.addEventListener("unhandledrejection", (event) => fatal(event.reason));

@@ -9,14 +9,16 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::mem;
 
+use crate::bytes::AlignedBytes;
 use crate::error::{Error, Result};
-use crate::hnsw::{Alone, Crew, Graph, GraphBuilder, HnswParams};
+use crate::hnsw::{Alone, Crew, Graph, GraphBuilder, HnswParams, NONE};
 use crate::quant::Quantization;
 use crate::segment::{Block, Checks, Draft, LiveBitmap, Origin, Segment, Tombstone};
 use crate::sort::sort_by_key;
 use crate::sync::{Digest, Forgotten, SpaceKey, State};
-use crate::types::{Lsn, Offset};
+use crate::types::{Lsn, Offset, Stamp};
 
 use super::CollectionConfig;
 use super::snapshot::LiveSegment;
@@ -66,6 +68,8 @@ pub struct Job {
     forgotten: Forgotten,
     stage: Stage,
     total: u32,
+    /// While others build it: where each row came from and its stamp.
+    lent: Option<(Vec<Origin>, Vec<Stamp>)>,
 }
 
 #[derive(Debug)]
@@ -115,7 +119,20 @@ impl Job {
             forgotten,
             stage: Stage::Gather,
             total: rows as u32,
+            lent: None,
         }
+    }
+
+    /// A job over rows that another one lent: finished, it has the segment that is to be given back.
+    pub fn borrowed(rows: Arc<Segment>) -> Self {
+        let quantization = if rows.codes().is_some() { Quantization::ScalarI8 } else { Quantization::None };
+        let (params, total) = (rows.params(), rows.len());
+        let draft = Draft::new(rows.metric(), rows.dimension(), total as usize);
+        let (live, digest) = (LiveBitmap::all_live(total), Digest::default());
+        let segments = alloc::vec![LiveSegment { segment: rows, live, digest }];
+        let input = JobInput { segments, ..JobInput::default() };
+        let (id, forgotten) = (JobId::default(), Forgotten::default());
+        Self { id, params, quantization, input, draft, key: None, forgotten, stage: Stage::Gather, total, lent: None }
     }
 
     /// Its name.
@@ -155,6 +172,39 @@ impl Job {
             },
         };
         Ok(JobProgress { remaining, total: self.total })
+    }
+
+    /// After the first step: the rows as the bytes of a segment without links, for [`Job::borrowed`] somewhere else. `None`
+    /// when insertions were done already, or an older graph is extended. A job that is stepped again builds by itself.
+    ///
+    /// # Errors
+    /// As [`Job::step`].
+    pub fn lend(&mut self) -> Result<Option<AlignedBytes>> {
+        match &self.stage {
+            Stage::Build(builder) if builder.is_fresh() => {}
+            _ => return Ok(None),
+        }
+        let graph = Graph::unlinked(self.params.m, self.params.m0, self.draft.len());
+        let bytes = self.draft.lay_out(&graph, &self.params)?;
+        self.stage = Stage::Gather;
+        let (metric, dimension) = (self.draft.space().metric, self.draft.space().dimension);
+        self.lent = Some(mem::replace(&mut self.draft, Draft::new(metric, dimension, 0)).into_origins());
+        Ok(Some(bytes))
+    }
+
+    /// Takes the segment that others made of what was lent.
+    ///
+    /// # Errors
+    /// `Internal` when it is not one of these rows.
+    pub fn take(self, built: Arc<Segment>) -> Result<SealedJob> {
+        let (origins, stamps) = self.lent.unwrap_or_default();
+        let has = |(offset, stamp): (usize, &Stamp)| built.stamp(Offset(offset as u32)) == *stamp;
+        if built.len() as usize != stamps.len() || !stamps.iter().enumerate().all(has) {
+            return Err(Error::internal("a builder gave another segment back"));
+        }
+        let digest = self.key.map(|key| built.digest(&key));
+        let (insertions, segment) = (u64::from(built.len()), Some(built));
+        Ok(SealedJob { id: self.id, origins, input: self.input, segment, digest, arrived: None, insertions })
     }
 
     /// Does what is left, on the calling thread, and lays the segment out.
@@ -209,7 +259,10 @@ impl Job {
 /// Whether the graph of the largest segment is worth extending.
 fn extends(base: &LiveSegment, params: &HnswParams) -> bool {
     let parts = base.segment.graph().parts();
-    base.live.dead() * REBUILD_DEAD_DIVISOR < base.live.len() && (parts.m, parts.m0) == (params.m, params.m0)
+    let is_linked = parts.links0.iter().any(|&link| link != NONE);
+    is_linked
+        && base.live.dead() * REBUILD_DEAD_DIVISOR < base.live.len()
+        && (parts.m, parts.m0) == (params.m, params.m0)
 }
 
 impl SealedJob {

@@ -111,6 +111,11 @@ impl Draft {
         &self.origins
     }
 
+    /// Where each row came from and its stamp, when all else is not needed any more.
+    pub fn into_origins(self) -> (Vec<Origin>, Vec<Stamp>) {
+        (self.origins, self.stamps)
+    }
+
     /// The tombstones it carries.
     pub fn tombstones(&self) -> impl Iterator<Item = &Tombstone> {
         self.tombstones.values()
@@ -191,11 +196,20 @@ impl Draft {
 
     /// Lays out the bytes and names them.
     ///
+    /// # Errors
+    /// As [`Draft::lay_out`].
+    pub fn seal(&self, graph: &Graph, params: &HnswParams) -> Result<(SegmentId, AlignedBytes)> {
+        let bytes = self.lay_out(graph, params)?;
+        Ok((SegmentId(*blake3::hash(bytes.as_ref()).as_bytes()), bytes))
+    }
+
+    /// Lays out the bytes.
+    ///
     /// A tombstone that an own row of a newer stamp supersedes is left out.
     ///
     /// # Errors
     /// `Internal` when the graph is not one of these rows.
-    pub fn seal(&self, graph: &Graph, params: &HnswParams) -> Result<(SegmentId, AlignedBytes)> {
+    pub fn lay_out(&self, graph: &Graph, params: &HnswParams) -> Result<AlignedBytes> {
         if graph.len() != self.keys.len() {
             return Err(Error::internal(format!("a graph of {} nodes for {} rows", graph.len(), self.keys.len())));
         }
@@ -225,7 +239,7 @@ impl Draft {
             newest_hlc: stamps.map(|s| s.hlc).max().unwrap_or(0),
             sections: Vec::new(),
         };
-        let bytes = table::assemble(
+        table::assemble(
             table,
             &[
                 (Kind::Vectors, bytemuck::cast_slice(&self.vectors)),
@@ -247,8 +261,7 @@ impl Draft {
                 (Kind::Codes, bytemuck::cast_slice(codes)),
                 (Kind::CodeFactors, bytemuck::cast_slice(factors)),
             ],
-        )?;
-        Ok((SegmentId(*blake3::hash(bytes.as_ref()).as_bytes()), bytes))
+        )
     }
 }
 

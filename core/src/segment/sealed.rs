@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use crate::bytes::{Reader, cast};
 use crate::error::{Error, Result, Shown};
-use crate::hnsw::{GraphParts, GraphView};
+use crate::hnsw::{GraphParts, GraphView, HnswParams};
 use crate::metadata::MetadataRef;
 use crate::metric::{Metric, VectorSpace, validate_stored};
 use crate::quant::{self, CodeSpace, Codes};
@@ -184,6 +184,12 @@ impl Segment {
     /// The graph.
     pub fn graph(&self) -> GraphView<'_> {
         GraphView::trusted(self.graph_parts())
+    }
+
+    /// The numbers by which the graph was built.
+    pub fn params(&self) -> HnswParams {
+        let Table { m, m0, ef_construction, seed, .. } = self.table;
+        HnswParams { m, m0, ef_construction, seed, ..HnswParams::for_space(self.metric, self.dimension()) }
     }
 
     /// Finds an id by binary search in the sorted keys.

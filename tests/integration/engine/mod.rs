@@ -7,6 +7,7 @@ pub(crate) mod host;
 mod indexing;
 mod jobs;
 mod leading;
+mod lent;
 mod model;
 mod reconciliation;
 mod replication;

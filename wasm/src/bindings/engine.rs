@@ -20,6 +20,7 @@ use js_sys::{Array, Float32Array, Float64Array, Function, JsString, Promise, Uin
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
+use super::builder;
 use super::convert::{
     describe, flag, from_id, from_value, js_error, object, optional_u32, property, text, to_filter, to_id, to_ids,
     to_metadata,
@@ -273,6 +274,25 @@ impl Engine {
     pub fn work(&self, budget_ms: f64) -> Promise {
         let database = Rc::clone(&self.database);
         promise(async move { database.work(budget_ms).await.map(JsValue::from) })
+    }
+
+    /// Says whether there is a builder to lend jobs to.
+    pub fn lend(&self, lends: bool) {
+        self.database.lend(lends);
+    }
+
+    /// The rows of a job for a builder, once.
+    pub fn lent(&self) -> Option<Uint8Array> {
+        self.database.lent().map(|rows| Uint8Array::from(rows.as_ref()))
+    }
+
+    /// Takes what a builder says: how much it has left, what it has made, or anything else when it failed.
+    #[wasm_bindgen(js_name = givenBack)]
+    pub fn given_back(&self, said: &JsValue) {
+        match said.as_f64() {
+            Some(left) => self.database.left(whole(left) as u32),
+            None => self.database.given_back(said.dyn_ref::<Uint8Array>().map(builder::unpack)),
+        }
     }
 
     /// How far the indexing of each open collection is.

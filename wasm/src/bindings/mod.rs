@@ -1,8 +1,9 @@
-//! What the worker sees: one class, small and internal; the TypeScript beside it is the public surface.
+//! What the worker sees: one class and a builder's function, small and internal; the TypeScript beside it is the public surface.
 //!
 //! Vectors cross as typed arrays, ids and metadata by direct conversion. Errors cross as plain objects
 //! `{ code, message, retryable }`.
 
+mod builder;
 mod convert;
 mod engine;
 mod environment;
@@ -10,5 +11,6 @@ mod panic;
 mod reports;
 mod store;
 
+pub use builder::build;
 pub use engine::Engine;
 pub use panic::on_panic;

@@ -179,6 +179,8 @@ pub struct Database<K: Kv> {
     pub(super) preparing: Lock,
     pub(super) job: RefCell<Option<RunningJob>>,
     pub(super) paused: Cell<bool>,
+    /// Whether jobs are lent.
+    pub(super) lends: Cell<bool>,
     /// Why nothing more is written or loaded.
     closed: RefCell<Option<Error>>,
     pub(super) durability: Durability,
@@ -223,6 +225,7 @@ impl<K: Kv> Database<K> {
             preparing: Lock::default(),
             job: RefCell::new(None),
             paused: Cell::new(false),
+            lends: Cell::new(false),
             closed: RefCell::default(),
             durability,
         };

@@ -19,6 +19,7 @@ mod doubt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
+mod lending;
 mod ownership;
 mod rows;
 mod segments;

@@ -9,6 +9,7 @@ use hyperspace_core::types::Lsn;
 use super::database::{Database, OpenCollection};
 use super::doubt::{Flipping, Tried};
 use super::identity::{Identity, identity_key};
+use super::lending::{Place, sealed};
 use super::rows::{log_from, segment_key, space_key};
 use super::wait::Held;
 use crate::kv::{Durability, Kv, Store};
@@ -25,8 +26,9 @@ pub(super) struct RunningJob {
     covers: Lsn,
     /// Points that waited for a graph when the job began, if it is these it inserts.
     pending: usize,
+    pub(super) place: Place,
     /// How much of the work is left, and how much there was.
-    remaining: u32,
+    pub(super) remaining: u32,
     total: u32,
     step: u32,
 }
@@ -51,7 +53,7 @@ pub struct IndexProgress {
 }
 
 impl<K: Kv> Database<K> {
-    /// Works for about so many milliseconds; says whether there is more to do.
+    /// Works for about so many milliseconds; says whether there is more to do here.
     ///
     /// # Errors
     /// What a job ran into. Its input stays where it was, in the log and in the memtable, and the next call begins
@@ -66,8 +68,9 @@ impl<K: Kv> Database<K> {
         let Some(mut running) = self.job.borrow_mut().take().or_else(|| self.next_job()) else { return Ok(false) };
         match self.slice(&mut running, budget_ms) {
             Ok(true) => {
+                let is_here = !running.place.is_away();
                 self.job.replace(Some(running));
-                Ok(true)
+                Ok(is_here)
             }
             Ok(false) => self.finish(running).await.map(|()| true),
             Err(error) => {
@@ -100,14 +103,21 @@ impl<K: Kv> Database<K> {
         self.loaded().iter().find_map(next_job_of)
     }
 
-    /// Runs insertions until the time is up; says whether any are left.
+    /// Runs insertions until the time is up, or the job is offered to a builder; says whether any are left.
     fn slice(&self, running: &mut RunningJob, budget_ms: f64) -> Result<bool> {
+        if !matches!(running.place, Place::Here) {
+            return Ok(running.place.is_away());
+        }
         let start = self.environment.elapsed_ms();
         loop {
             let progress = running.job.step(running.step)?;
             (running.remaining, running.total) = (progress.remaining, progress.total);
             if progress.remaining == 0 {
                 return Ok(false);
+            }
+            if let Some(offered) = self.offer(&mut running.job, progress.remaining)? {
+                running.place = offered;
+                return Ok(true);
             }
             let spent = self.environment.elapsed_ms() - start;
             if spent >= budget_ms {
@@ -123,9 +133,9 @@ impl<K: Kv> Database<K> {
 
     /// Stores the result of a job and puts it into service.
     async fn finish(&self, running: RunningJob) -> Result<()> {
-        let RunningJob { collection, job, covers, .. } = running;
+        let RunningJob { collection, job, covers, place, .. } = running;
         let id = job.id();
-        match self.store_segment(&collection, job).await {
+        match self.store_segment(&collection, job, place).await {
             Ok((held, sealed)) => self.put_into_service(held, collection, sealed, covers).await,
             Err(error) => {
                 collection.engine.borrow_mut().abandon_job(id);
@@ -135,8 +145,14 @@ impl<K: Kv> Database<K> {
     }
 
     /// Stores the segment that a job made; whoever gets the lock may name it.
-    async fn store_segment(&self, collection: &OpenCollection, job: Job) -> Result<(Held<'_>, SealedJob)> {
-        let sealed = job.finish()?;
+    async fn store_segment(
+        &self,
+        collection: &OpenCollection,
+        job: Job,
+        place: Place,
+    ) -> Result<(Held<'_>, SealedJob)> {
+        // Whatever is wrong with a builder's work: the next try is made here.
+        let sealed = sealed(job, place).inspect_err(|_| self.lend(false))?;
         if let Some(segment) = sealed.segment() {
             self.stage(collection.space, &segment.id(), segment.bytes()).await?;
         }
@@ -209,6 +225,7 @@ fn next_job_of(collection: &Rc<OpenCollection>) -> Option<RunningJob> {
         pending: job.fresh_points(),
         job,
         covers,
+        place: Place::Here,
         remaining: 1,
         total: 1,
         step: FIRST_STEP,

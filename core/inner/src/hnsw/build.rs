@@ -121,6 +121,11 @@ impl GraphBuilder {
         relink + (self.total - self.lists.graph.len() as u32) + self.check.remaining()
     }
 
+    /// Whether nothing was done yet, and no older graph is extended.
+    pub fn is_fresh(&self) -> bool {
+        self.lists.graph.is_empty()
+    }
+
     /// How many nodes were inserted or linked again so far.
     pub fn insertions(&self) -> u64 {
         self.insertions

@@ -73,6 +73,14 @@ impl Graph {
         Self { m, m0, levels, links0, upper_at, upper, entry: NONE, top: 0 }
     }
 
+    /// A graph of so many nodes without a link.
+    pub fn unlinked(m: u32, m0: u32, nodes: u32) -> Self {
+        let mut graph = Self::new(m, m0);
+        (0..nodes).for_each(|_| graph.push(0));
+        graph.elect_entry();
+        graph
+    }
+
     /// The number of nodes.
     pub fn len(&self) -> usize {
         self.levels.len()

@@ -6,6 +6,7 @@ mod doubt;
 mod durability;
 mod faults;
 mod indexing;
+mod lending;
 mod loss;
 mod repeats;
 
