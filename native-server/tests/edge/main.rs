@@ -27,5 +27,6 @@ mod standard;
 mod support;
 mod sync;
 mod tenants;
+mod tls;
 mod tokens;
 mod web;
