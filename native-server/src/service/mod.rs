@@ -63,6 +63,7 @@ use tonic::transport::Server as Transport;
 use tonic_health::server::health_reporter;
 use tracing::{info, warn};
 
+pub use self::http::paths;
 use crate::auth::Keyring;
 use crate::database::Keeper;
 use crate::settings::{Secret, Settings};

@@ -11,6 +11,7 @@ mod archives;
 mod collections;
 mod commands;
 mod dashboard;
+mod enumeration;
 mod followers;
 mod full_disk;
 mod hostile;
