@@ -54,6 +54,8 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Show the figures of the server and of its collections.
     Stats(Stats),
+    /// Ask whether the server accepts writes, which needs no key: exit code 0 when it does.
+    Health,
     /// List collections, or look after one.
     Collections {
         #[command(subcommand)]

@@ -9,6 +9,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Uri};
 use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 
 use super::args::Connection;
 use super::failure::{Failure, Outcome, chain};
@@ -109,6 +110,11 @@ impl Session {
     /// Calls of an administrator that answer at once.
     pub(crate) fn admin(&self) -> AdminClient<Service> {
         AdminClient::new(self.service(Some(DEFAULT_TIMEOUT))).max_decoding_message_size(MOST_RECEIVED)
+    }
+
+    /// Whether the server is well.
+    pub(crate) fn health(&self) -> HealthClient<Service> {
+        HealthClient::new(self.service(Some(DEFAULT_TIMEOUT)))
     }
 
     /// Those that take as long as there is data, and streams: no limit unless the user sets one.

@@ -149,6 +149,8 @@ async fn the_command_line_speaks_tls_to_servers_that_it_can_know() {
         let url = format!("https://{host}:{}", server.address.port());
         let made = cli(&url, &["--ca", ca, "collections", "create", &name, "--dimension", "2", "--metric", "l2"]);
         assert!(made.status.success(), "{made:?}");
+        let health = cli(&url, &["--ca", ca, "health"]);
+        assert_eq!((health.status.code(), text(&health.stdout)), (Some(0), "serving\n"), "{health:?}");
         let unknown = cli(&url, &["stats"]);
         assert_eq!(unknown.status.code(), Some(1), "the system knows no such authority: {unknown:?}");
         let wrong = other.file("ca.pem");
@@ -190,11 +192,11 @@ async fn a_follower_follows_over_tls_a_leader_that_it_can_know() {
     };
     let follower = Running::with(following(Some(authority.file("ca.pem")))).await;
     let copy = follower.client().await.key(&key);
-    let followed = async || {
+    let has_all = async || {
         let listed = copy.collections().list(ListCollectionsRequest {}).await;
         listed.is_ok_and(|listed| !listed.into_inner().collections.is_empty()) && copy.count("c", "").await == 7
     };
-    until("the follower has all", followed).await;
+    until("the follower has all", has_all).await;
     follower.stop().await;
 
     let stranger = Running::with(following(Some(other.file("ca.pem")))).await;
