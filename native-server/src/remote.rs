@@ -1,13 +1,17 @@
-//! Another server: whether it is this machine, and what went wrong there, as its status tells it.
+//! Another server: whether it is this machine, how it proves who it is, and what went wrong there, as its status tells it.
 //!
 //! An error that the server answered keeps the kind it gave. A status that has a source was made on this side of the
 //! wire by whatever lost the connection: whether the call happened is unknown, and it may be made again.
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::path::Path;
 
 use http::Uri;
-use hyperspace_core::error::{Error, ErrorKind};
+use hyperspace_core::error::{Error, ErrorKind, Result};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 /// The header in which a server names the kind of its error.
@@ -73,6 +77,39 @@ const fn kind_of_code(code: Code) -> ErrorKind {
 pub(crate) fn is_loopback(server: &Uri) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The way to a server, in TLS for `https`: then it is known by an authority of the PEM file, or of the system without one.
+///
+/// # Errors
+/// `InvalidArgument` for an address that is none, and for a file without certificates or beside `http`.
+pub(crate) fn endpoint(server: &str, authorities: Option<&Path>) -> Result<Endpoint> {
+    let wrong = |error: tonic::transport::Error| Error::invalid_argument(format!("{server}: {}", chain(&error)));
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(wrong)?;
+    if endpoint.uri().scheme_str() != Some("https") {
+        return match authorities {
+            None => Ok(endpoint),
+            Some(path) => Err(Error::invalid_argument(format!(
+                "{} is given, but {server} is plain text: nothing would be checked",
+                path.display()
+            ))),
+        };
+    }
+    let tls = match authorities {
+        None => ClientTlsConfig::new().with_native_roots(),
+        Some(path) => ClientTlsConfig::new().ca_certificate(certificates(path)?),
+    };
+    endpoint.tls_config(tls).map_err(wrong)
+}
+
+fn certificates(path: &Path) -> Result<Certificate> {
+    let wrong = |why: &str| Error::invalid_argument(format!("{} {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    let mut found = CertificateDer::pem_slice_iter(&pem).peekable();
+    if found.peek().is_none() || !found.all(|certificate| certificate.is_ok()) {
+        return Err(wrong("is no PEM file of certificates"));
+    }
+    Ok(Certificate::from_pem(pem))
 }
 
 #[cfg(test)]

@@ -47,9 +47,11 @@ fn serve(settings: Settings) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
         let data = settings.data_dir.display().to_string();
+        let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
         let server = Server::open(settings).await?;
         let address = server.address()?;
-        say(&format!("hyperspace-server {} listening on http://{address} (data: {data})\n", env!("CARGO_PKG_VERSION")));
+        let version = env!("CARGO_PKG_VERSION");
+        say(&format!("hyperspace-server {version} listening on {scheme}://{address} (data: {data})\n"));
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

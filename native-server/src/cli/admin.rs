@@ -1,6 +1,9 @@
-//! `configure`, `snapshot`, `vacuum`, `recall`, `promote` and `remove-follower`.
+//! `health`, `configure`, `snapshot`, `vacuum`, `recall`, `promote` and `remove-follower`.
 
+use hyperspace_core::error::Error;
 use serde_json::json;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::args::{Configure, Recall};
 use super::collections;
@@ -8,6 +11,15 @@ use super::connect::Session;
 use super::failure::Outcome;
 use super::output::{Console, bytes, count};
 use crate::proto;
+
+/// Says whether the server accepts writes.
+pub(crate) async fn health(session: &Session, console: &mut Console<'_>) -> Outcome<()> {
+    let answer = session.health().check(HealthCheckRequest::default()).await?.into_inner();
+    if answer.status() != ServingStatus::Serving {
+        return Err(Error::unavailable(format!("{} does not serve", session.server())).into());
+    }
+    console.answer(|| json!({ "serving": true }), || "serving".into())
+}
 
 /// Changes how a collection searches and builds, and shows what it is now.
 pub(crate) async fn configure(session: &Session, arguments: Configure, console: &mut Console<'_>) -> Outcome<()> {

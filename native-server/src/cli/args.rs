@@ -32,10 +32,13 @@ pub(crate) struct Arguments {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Connection {
-    /// The server: host:port or http://host:port.
+    /// The server: host:port, http://host:port, or https://host:port for TLS.
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:50051")]
     pub(crate) server: String,
-    /// The key or token that says who you are. Sent to this machine only, as long as there is no TLS.
+    /// PEM file with the authorities by which the server is known, instead of the system's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The key or token that says who you are. Sent over TLS, or to this machine only.
     // In a variable it is not seen by others on the machine, as command lines are.
     #[arg(long, global = true, value_name = "KEY", env = "HYPERSPACE_API_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
@@ -51,6 +54,8 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Show the figures of the server and of its collections.
     Stats(Stats),
+    /// Ask whether the server accepts writes, which needs no key: exit code 0 when it does.
+    Health,
     /// List collections, or look after one.
     Collections {
         #[command(subcommand)]

@@ -110,27 +110,27 @@ struct Report {
     searches: u64,
     refused: u64,
     per_second: f64,
-    /// Milliseconds: the share of answers that took no longer.
-    percentiles: [(f64, f64); 4],
+    /// Microseconds that so many percent of the answers took at most.
+    percentiles: [(usize, u32); 4],
 }
 
 impl Report {
     fn of(mut seen: Seen, time: Duration) -> Self {
         seen.answers.sort_unstable();
-        let at = |share: f64| {
-            let rank = (share * seen.answers.len() as f64).ceil() as usize;
-            seen.answers.get(rank.saturating_sub(1)).map_or(0.0, |&micros| f64::from(micros) / 1e3)
+        let at = |percent: usize| {
+            let rank = (seen.answers.len() * percent).div_ceil(100);
+            seen.answers.get(rank.saturating_sub(1)).copied().unwrap_or(0)
         };
         Self {
             searches: seen.answers.len() as u64,
             refused: seen.refused,
             per_second: seen.answers.len() as f64 / time.as_secs_f64(),
-            percentiles: [0.5, 0.9, 0.99, 1.0].map(|share| (share, at(share))),
+            percentiles: [50, 90, 99, 100].map(|percent| (percent, at(percent))),
         }
     }
 
     fn to_json(&self) -> Value {
-        let [(_, p50), (_, p90), (_, p99), (_, max)] = self.percentiles;
+        let [p50, p90, p99, max] = self.percentiles.map(|(_, micros)| f64::from(micros) / 1e3);
         json!({
             "searches": self.searches,
             "refused": self.refused,
@@ -144,8 +144,8 @@ impl Report {
 
     fn to_text(&self) -> String {
         let mut table = Table::new(&[("answered within", Side::Left), ("ms", Side::Right)]);
-        for (share, milliseconds) in self.percentiles {
-            table.row([format!("{:.0} %", share * 100.0), format!("{milliseconds:.2}")]);
+        for (percent, micros) in self.percentiles {
+            table.row([format!("{percent} %"), format!("{:.2}", f64::from(micros) / 1e3)]);
         }
         let refused = if self.refused > 0 { format!(", {} refused", count(self.refused)) } else { String::new() };
         let (searches, rate) = (count(self.searches), per_second(self.per_second));
@@ -161,13 +161,13 @@ mod tests {
     fn percentiles_are_the_times_that_so_many_answers_took_at_most() {
         let answers = (1..=1_000).rev().map(|milliseconds| milliseconds * 1_000).collect();
         let report = Report::of(Seen { answers, refused: 3 }, Duration::from_secs(2));
-        assert_eq!(report.percentiles, [(0.5, 500.0), (0.9, 900.0), (0.99, 990.0), (1.0, 1_000.0)]);
+        assert_eq!(report.percentiles, [(50, 500_000), (90, 900_000), (99, 990_000), (100, 1_000_000)]);
         assert_eq!((report.searches, report.refused), (1_000, 3));
         assert!((report.per_second - 500.0).abs() < 1e-9);
         assert!(report.to_text().ends_with("1 000 searches, 500/s, 3 refused"), "{}", report.to_text());
         let one = Report::of(Seen { answers: vec![7_000], refused: 0 }, Duration::from_secs(1));
-        assert_eq!(one.percentiles.map(|(_, milliseconds)| milliseconds), [7.0; 4]);
+        assert_eq!(one.percentiles.map(|(_, micros)| micros), [7_000; 4]);
         let none = Report::of(Seen::default(), Duration::from_secs(1));
-        assert_eq!(none.percentiles.map(|(_, milliseconds)| milliseconds), [0.0; 4]);
+        assert_eq!(none.percentiles.map(|(_, micros)| micros), [0; 4]);
     }
 }

@@ -7,15 +7,16 @@ use hyperspace_core::error::Error;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Uri};
 use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 
 use super::args::Connection;
 use super::failure::{Failure, Outcome, chain};
 use crate::proto::admin_client::AdminClient;
 use crate::proto::collections_client::CollectionsClient;
 use crate::proto::points_client::PointsClient;
-use crate::remote::is_loopback;
+use crate::remote::{self, is_loopback};
 
 /// How long a call may take when nobody says.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -72,8 +73,8 @@ impl Session {
         let server = address(&connection.server)?;
         let api_key = connection.api_key.as_deref().map(|key| api_key(key, &server)).transpose()?;
         let user_id = connection.user_id.as_deref().map(user_id).transpose()?;
-        let endpoint = Endpoint::from_shared(server.clone())
-            .map_err(|error| Failure::usage(format!("--server {server}: {}", chain(&error))))?
+        let endpoint = remote::endpoint(&server, connection.ca.as_deref())
+            .map_err(|error| Failure::usage(error.message().to_owned()))?
             .connect_timeout(connection.timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.min(CONNECT_TIMEOUT)))
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
@@ -111,6 +112,11 @@ impl Session {
         AdminClient::new(self.service(Some(DEFAULT_TIMEOUT))).max_decoding_message_size(MOST_RECEIVED)
     }
 
+    /// Whether the server is well.
+    pub(crate) fn health(&self) -> HealthClient<Service> {
+        HealthClient::new(self.service(Some(DEFAULT_TIMEOUT)))
+    }
+
     /// Those that take as long as there is data, and streams: no limit unless the user sets one.
     pub(crate) fn patient_admin(&self) -> AdminClient<Service> {
         AdminClient::new(self.service(None)).max_decoding_message_size(MOST_RECEIVED)
@@ -123,16 +129,15 @@ impl Session {
     }
 }
 
-/// `host:port` or `http://host:port`, as the latter.
+/// `host:port` as `http://host:port`, or a URL.
 fn address(text: &str) -> Outcome<String> {
-    let wrong = |why: &str| Failure::usage(format!("--server {text:?}: {why}; it is host:port or http://host:port"));
+    let wrong = |why: &str| {
+        Failure::usage(format!("--server {text:?}: {why}; it is host:port, http://host:port or https://host:port"))
+    };
     let full = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
     let uri: Uri = full.parse().map_err(|error| wrong(&format!("{error}")))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(Failure::not_built(format!("--server {text:?}: TLS is not built yet"))),
-        _ => return Err(wrong("unknown scheme")),
-    }
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
+    let scheme = scheme.ok_or_else(|| wrong("unknown scheme"))?;
     let authority = uri.authority().ok_or_else(|| wrong("no host"))?;
     if uri.path() != "/" || uri.query().is_some() || authority.as_str().contains('@') {
         return Err(wrong("more than a host and a port"));
@@ -140,14 +145,14 @@ fn address(text: &str) -> Outcome<String> {
     if authority.port_u16().is_none() {
         return Err(wrong("no port"));
     }
-    Ok(format!("http://{authority}"))
+    Ok(format!("{scheme}://{authority}"))
 }
 
 /// A key as it travels to a server, which may be read by nobody in between. It is never repeated in a message.
 fn api_key(text: &str, server: &str) -> Outcome<MetadataValue<Ascii>> {
-    if !server.parse().is_ok_and(|uri| is_loopback(&uri)) {
+    if !server.parse().is_ok_and(|uri: Uri| uri.scheme_str() == Some("https") || is_loopback(&uri)) {
         return Err(Failure::usage(format!(
-            "an API key does not go to {server} in plain text, and TLS is not built yet: use loopback, or a tunnel to it"
+            "an API key does not go to {server} in plain text: use https, or loopback"
         )));
     }
     let key = text.parse().ok().filter(|_| !text.is_empty());
@@ -170,6 +175,7 @@ mod tests {
         for text in ["localhost:50051", "http://localhost:50051", "http://localhost:50051/"] {
             assert_eq!(address(text).unwrap(), "http://localhost:50051");
         }
+        assert_eq!(address("https://db.example:1/").unwrap(), "https://db.example:1");
         assert_eq!(address("[::1]:80").unwrap(), "http://[::1]:80");
     }
 
@@ -182,13 +188,13 @@ mod tests {
             assert!(error.message().contains(&format!("{text:?}")), "{error}");
             assert_eq!(error.kind().code(), "invalid_argument");
         }
-        let Err(Failure::Usage(error)) = address("https://localhost:1") else { panic!("TLS is not built") };
-        assert_eq!(error.kind().code(), "unsupported");
     }
 
     #[test]
-    fn a_key_goes_to_this_machine_only() {
-        for server in ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9:1", "http://[::1]:1"] {
+    fn a_key_goes_over_tls_or_to_this_machine() {
+        for server in
+            ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9:1", "http://[::1]:1", "https://db.example:1"]
+        {
             let key = api_key("hs_secret", server).unwrap();
             assert!(key == "hs_secret" && key.is_sensitive(), "{server}");
         }

@@ -83,6 +83,7 @@ async fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Outcome<()
     };
     match command {
         Command::Stats(stats) => stats::stats(&Session::open(connection).await?, &stats, console).await,
+        Command::Health => admin::health(&Session::open(connection).await?, console).await,
         Command::Collections { command } => {
             collections::collections(&Session::open(connection).await?, command, console).await
         }

@@ -1,4 +1,5 @@
-//! Connections as they come in: bounded in number, and none is kept that does not say what it wants.
+//! Connections as they come in: bounded in number, and none is kept that does not say what it wants. With a certificate they
+//! are TLS, and plain text gets no answer.
 
 use std::future::Future as _;
 use std::io;
@@ -10,14 +11,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
-use tracing::warn;
+use tracing::{debug, warn};
+
+use super::stream::Stream;
+use super::tls::Tls;
 
 /// Connections at once; more wait in the system's queue.
 const MOST_CONNECTIONS: usize = 1_024;
-/// How long a client may take to send [`OPENING`] bytes.
+/// How long a client may take to send [`OPENING`] bytes, and before that to agree on keys.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// HTTP/2 opens with 24 bytes, and no HTTP/1 request that names its host is shorter. Behind them the time limits of the
 /// protocols take over.
@@ -28,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A connection and its place among the bounded.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Until it has opened: the bytes that are missing, and the end of our patience.
     opening: Option<(usize, Pin<Box<Sleep>>)>,
     #[expect(dead_code, reason = "held for its drop")]
@@ -36,7 +41,7 @@ pub(super) struct Connection {
 }
 
 /// Accepts until nobody takes connections any more; then the port is free.
-pub(super) fn accept(listener: TcpListener) -> ReceiverStream<io::Result<Connection>> {
+pub(super) fn accept(listener: TcpListener, tls: Option<Arc<Tls>>) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     tokio::spawn(async move {
@@ -53,8 +58,9 @@ pub(super) fn accept(listener: TcpListener) -> ReceiverStream<io::Result<Connect
                 Ok((stream, place)) => {
                     // Answers are small; waiting to fill packets only makes them late. Failing is no reason to refuse.
                     let _ = stream.set_nodelay(true);
-                    let opening = Some((OPENING, Box::pin(sleep(PATIENCE))));
-                    if sender.send(Ok(Connection { stream, opening, place })).await.is_err() {
+                    if let Some(tls) = &tls {
+                        tokio::spawn(agree(tls.acceptor(), stream, place, sender.clone()));
+                    } else if sender.send(Ok(Connection::new(Stream::Plain(stream), place))).await.is_err() {
                         return;
                     }
                 }
@@ -66,6 +72,33 @@ pub(super) fn accept(listener: TcpListener) -> ReceiverStream<io::Result<Connect
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// Agrees with a client on keys, beside all others; one that cannot is dropped.
+async fn agree(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    sender: mpsc::Sender<io::Result<Connection>>,
+) {
+    let agreed = tokio::select! {
+        () = sender.closed() => return,
+        agreed = timeout(PATIENCE, acceptor.accept(stream)) => agreed,
+    };
+    match agreed {
+        Ok(Ok(stream)) => {
+            // Whoever took connections may be gone.
+            let _ = sender.send(Ok(Connection::new(Stream::Tls(Box::new(stream)), place))).await;
+        }
+        Ok(Err(error)) => debug!(%error, "a client does not speak TLS as this server does"),
+        Err(_) => debug!("a client took too long to agree on keys"),
+    }
+}
+
+impl Connection {
+    fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, opening: Some((OPENING, Box::pin(sleep(PATIENCE)))), place }
+    }
 }
 
 impl Connected for Connection {
@@ -130,7 +163,7 @@ mod tests {
     async fn connected(patience: Duration) -> (std::net::TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut connection = accept(listener).next().await.unwrap().unwrap();
+        let mut connection = accept(listener, None).next().await.unwrap().unwrap();
         connection.opening = Some((OPENING, Box::pin(sleep(patience))));
         (client, connection)
     }
@@ -165,7 +198,7 @@ mod tests {
     async fn the_port_is_free_once_nobody_takes_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(accept(listener));
+        drop(accept(listener, None));
         let is_free = async {
             while std::net::TcpListener::bind(address).is_err() {
                 tokio::task::yield_now().await;

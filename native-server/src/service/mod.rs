@@ -41,11 +41,13 @@ mod shares;
 pub mod simulation;
 mod slots;
 mod status;
+mod stream;
 mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod work;
 
 use std::future::Future;
@@ -63,11 +65,13 @@ use tonic::transport::Server as Transport;
 use tonic_health::server::health_reporter;
 use tracing::{info, warn};
 
+pub use self::http::paths;
 use crate::auth::Keyring;
 use crate::database::Keeper;
 use crate::settings::{Secret, Settings};
 use handlers::Handlers;
 use peers::Peers;
+use tls::Tls;
 use work::block;
 
 /// Requests of one connection at once.
@@ -86,14 +90,17 @@ pub struct Server {
     keyring: Arc<Keyring>,
     peers: Arc<Peers>,
     settings: Settings,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
     /// Takes the port, opens the database and reads its keys.
     ///
     /// # Errors
-    /// `Unavailable` when the port cannot be had; `Corrupted` when the keys are damaged; those of [`Keeper::open`].
+    /// `Unavailable` when the port cannot be had; `InvalidArgument` for a certificate that cannot be used, and when strangers
+    /// could reach a server without keys; `Corrupted` when the keys are damaged; those of [`Keeper::open`].
     pub async fn open(settings: Settings) -> Result<Self> {
+        let tls = Tls::open(&settings)?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener =
             listener.map_err(|error| Error::unavailable(format!("cannot listen on {}: {error}", settings.listen)))?;
@@ -114,8 +121,16 @@ impl Server {
             }
         })
         .await?;
+        if settings.is_for_strangers() && keyring.is_open() {
+            block(move || keeper.close()).await?;
+            return Err(Error::invalid_argument(format!(
+                "{} can be reached from other machines, and without keys whoever reaches it may do everything: set \
+                 HYPERSPACE_ADMIN_API_KEY, make a key while it listens on 127.0.0.1, or say --insecure",
+                settings.listen
+            )));
+        }
         info!("the database was opened in {} ms", since.elapsed().as_millis());
-        Ok(Self { listener, keeper, keyring, peers, settings })
+        Ok(Self { listener, keeper, keyring, peers, settings, tls })
     }
 
     /// The address that it listens on; tells which port was taken for port 0.
@@ -128,7 +143,7 @@ impl Server {
     /// # Errors
     /// `Internal` when the transport fails, and those of [`Keeper::close`].
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { listener, keeper, keyring, peers, settings } = self;
+        let Self { listener, keeper, keyring, peers, settings, tls } = self;
         let (stopping, is_stopping) = watch::channel(false);
         let (reporter, health_server) = health_reporter();
         let handlers = Handlers::new(Arc::clone(&keeper), keyring, peers, is_stopping.clone());
@@ -139,6 +154,7 @@ impl Server {
         let state = keeper.database().state();
         health::report(&reporter, &state).await;
         let pulse = tokio::spawn(health::follow(reporter, state, Arc::clone(&keeper), is_stopping.clone()));
+        let certificate = tls.clone().map(|tls| tokio::spawn(tls::follow(tls, is_stopping.clone())));
         let reopening = tokio::spawn(reopen::follow(Arc::clone(&keeper), is_stopping.clone()));
         let transport = Transport::builder()
             .accept_http1(true)
@@ -147,7 +163,7 @@ impl Server {
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_routes(Routes::from(routes))
-            .serve_with_incoming_shutdown(connections::accept(listener), until(is_stopping));
+            .serve_with_incoming_shutdown(connections::accept(listener, tls), until(is_stopping));
         let mut transport = pin!(transport);
         let outcome = tokio::select! {
             outcome = &mut transport => outcome,
@@ -163,6 +179,9 @@ impl Server {
         stopping.send_replace(true);
         let _ = pulse.await;
         let _ = reopening.await;
+        if let Some(certificate) = certificate {
+            let _ = certificate.await;
+        }
         let _ = following.await;
         let _ = recounting.await;
         let _ = forgetting.await;

@@ -68,7 +68,11 @@ settings! {
     data_dir: PathBuf = PathBuf::from("./data");
     /// What a write survives that does not say: strict (a crash of the machine) or relaxed (the death of the process).
     durability: Durability = Durability::Strict;
-    /// Listen beyond loopback although there is no TLS: keys and data travel in plain text, and without keys whoever reaches the port may do everything.
+    /// PEM file of the server's certificate and those between it and its authority. With it the port speaks TLS 1.2 and 1.3, and no plain text; a file that changes is taken within ten seconds.
+    tls_cert: Option<PathBuf> = None;
+    /// PEM file of the certificate's private key.
+    tls_key: Option<PathBuf> = None;
+    /// Listen beyond loopback without TLS or without keys: in plain text keys and data can be read on the way, and without keys whoever reaches the port may do everything.
     insecure: bool = false;
     /// The administrator's key, which is not kept in the data directory.
     admin_api_key: Option<Secret> = None;
@@ -94,8 +98,10 @@ settings! {
     log: LevelFilter = LevelFilter::INFO;
     /// leader, or follower: a copy of its leader, which it keeps equal, for reading.
     role: Role = Role::Leader;
-    /// URL of the leader that a follower follows, such as `http://localhost:50051`.
+    /// URL of the leader that a follower follows, such as `http://localhost:50051` or `https://db.example:50051`.
     leader: Option<String> = None;
+    /// PEM file with the authorities by which the leader is known, instead of the system's.
+    leader_ca: Option<PathBuf> = None;
     /// The key by which a follower asks its leader, with the scope `admin`; none when the leader has no keys.
     leader_api_key: Option<Secret> = None;
     /// Seconds after which the digests of all collections are computed anew from the stored bytes; a week.
@@ -112,6 +118,9 @@ impl Settings {
     /// # Errors
     /// `InvalidArgument` when the server would be open to a network unasked, or does not know whom to follow.
     pub fn check(&self) -> Result<()> {
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(Error::invalid_argument("--tls-cert and --tls-key go together"));
+        }
         match (self.role, &self.leader) {
             (Role::Follower, None) => return Err(Error::invalid_argument("a follower needs --leader URL")),
             (Role::Leader, Some(leader)) => {
@@ -120,15 +129,20 @@ impl Settings {
             (Role::Follower, Some(leader)) => check_leader(leader, self.leader_api_key.is_some(), self.insecure)?,
             (Role::Leader, None) => {}
         }
-        if !self.listen.ip().to_canonical().is_loopback() && !self.insecure {
+        if self.is_for_strangers() && self.tls_cert.is_none() {
             return Err(Error::invalid_argument(format!(
-                "{} can be reached from other machines, and there is no TLS yet: listen on 127.0.0.1, or say --insecure \
-                 when keys and data may travel in plain text, and whoever reaches the port may do everything until there \
-                 are keys",
+                "{} can be reached from other machines: give it --tls-cert and --tls-key, listen on 127.0.0.1, or say \
+                 --insecure when keys and data may travel in plain text, and whoever reaches the port may do everything \
+                 until there are keys",
                 self.listen
             )));
         }
         Ok(())
+    }
+
+    /// Whether other machines reach the server, and nobody said that it may be without protection.
+    pub(crate) fn is_for_strangers(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback() && !self.insecure
     }
 
     /// What the database wants to know of it.
@@ -144,21 +158,22 @@ impl Settings {
     }
 }
 
-/// Checks the address of a leader, to which a key travels in plain text.
+/// Checks the address of a leader, to which no key travels in plain text.
 fn check_leader(leader: &str, has_key: bool, insecure: bool) -> Result<()> {
     let uri: Option<Uri> = leader.parse().ok();
-    let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port_u16().is_some() && uri.path() == "/");
+    let uri = uri.filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.port_u16().is_some() && uri.path() == "/"
+    });
     let Some(uri) = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty())) else {
         return Err(Error::invalid_argument(format!(
-            "--leader {leader:?} is no address such as http://localhost:50051; TLS is not built yet"
+            "--leader {leader:?} is no address such as http://localhost:50051 or https://db.example:50051"
         )));
     };
-    if is_loopback(&uri) || insecure || !has_key {
+    if uri.scheme_str() == Some("https") || is_loopback(&uri) || insecure || !has_key {
         return Ok(());
     }
     Err(Error::invalid_argument(format!(
-        "the key for the leader would travel to {leader} in plain text, and there is no TLS yet: use a tunnel, or say \
-         --insecure"
+        "the key for the leader would travel to {leader} in plain text: use https, or say --insecure"
     )))
 }
 
@@ -180,6 +195,10 @@ mod tests {
             let error = on(listen, false).check().unwrap_err();
             assert!(error.message().contains(listen) && error.message().contains("--insecure"), "{error}");
             on(listen, true).check().unwrap();
+            let pair = || Some(PathBuf::from("x.pem"));
+            Settings { tls_cert: pair(), tls_key: pair(), ..on(listen, false) }.check().unwrap();
+            assert!(Settings { tls_cert: pair(), ..on(listen, true) }.check().is_err(), "half a pair");
+            assert!(Settings { tls_key: pair(), ..on(listen, true) }.check().is_err(), "half a pair");
         }
     }
 
@@ -195,9 +214,9 @@ mod tests {
         }
         follower("http://db.example:1", None, false).unwrap();
         follower("http://db.example:1", Some(key.clone()), true).unwrap();
+        follower("https://db.example:1", Some(key.clone()), false).unwrap();
         assert!(follower("http://db.example:1", Some(key), false).is_err());
-        for leader in
-            ["", "localhost:1", "https://localhost:1", "http://localhost", "http://localhost:1/a", "http://:1"]
+        for leader in ["", "localhost:1", "ftp://localhost:1", "https://localhost", "http://localhost:1/a", "http://:1"]
         {
             assert!(follower(leader, None, false).is_err(), "{leader:?}");
         }

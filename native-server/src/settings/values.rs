@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::uri::Authority;
 use hyperspace_core::port::Durability;
@@ -125,6 +125,16 @@ impl Value for PathBuf {
 
     fn show(&self) -> String {
         quoted(&self.to_string_lossy())
+    }
+}
+
+impl Value for Option<PathBuf> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn show(&self) -> String {
+        quoted(&self.as_deref().unwrap_or_else(|| Path::new("")).to_string_lossy())
     }
 }
 

@@ -9,6 +9,7 @@ mod conversation;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tracing::{info, warn};
 
@@ -37,7 +38,7 @@ use super::{lead, reopen};
 use crate::database::{Database, OpenCollection, Tuning};
 use crate::proto::sync_client::SyncClient;
 use crate::proto::{Catalog, LeaderMessage};
-use crate::remote::{chain, of_status};
+use crate::remote::{chain, endpoint, of_status};
 use crate::settings::Settings;
 use crate::tenancy::{self, USER_HEADER};
 use conversation::has;
@@ -88,7 +89,7 @@ pub(super) async fn run(handlers: Handlers, settings: Settings) {
         let since = Instant::now();
         let outcome = tokio::select! {
             () = &mut stopping => return,
-            outcome = follow(&handlers, &url, key.clone()) => outcome,
+            outcome = follow(&handlers, &url, settings.leader_ca.as_deref(), key.clone()) => outcome,
         };
         let error = outcome.err().unwrap_or_else(|| Error::unavailable("the leader ended the stream"));
         {
@@ -112,9 +113,13 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Follows until something fails, or this server leads.
-async fn follow(handlers: &Handlers, url: &str, key: Option<MetadataValue<Ascii>>) -> Result<()> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|error| Error::invalid_argument(format!("setting leader {url:?}: {error}")))?
+async fn follow(
+    handlers: &Handlers,
+    url: &str,
+    authorities: Option<&Path>,
+    key: Option<MetadataValue<Ascii>>,
+) -> Result<()> {
+    let endpoint = endpoint(url, authorities)?
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE);

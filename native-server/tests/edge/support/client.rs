@@ -54,6 +54,11 @@ const LONGEST_ANSWER: usize = 64 << 20;
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self::over(channel)
+    }
+
+    /// A client on a connection that is there.
+    pub(crate) fn over(channel: Channel) -> Self {
         Self { channel, user: User::default() }
     }
 

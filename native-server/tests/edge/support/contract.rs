@@ -30,6 +30,11 @@ pub(crate) fn rpcs() -> Vec<String> {
 /// For every rpc a message that a server with a collection `c` of two dimensions understands: a path and its bytes. Of the
 /// rpcs of `Sync` all but `Hello` name a space or a group that no server has. The last one makes the first key.
 pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
+    cases_in(NO_SPACE)
+}
+
+/// The same, with the number of a space for the rpcs of `Sync`.
+pub(crate) fn cases_in(space: u64) -> Vec<(String, Vec<u8>)> {
     let c = || "c".to_owned();
     let (create, get) =
         (Some(config("d", 2, Metric::L2)), GetRequest { collection: c(), ids: vec![number(1)], ..Default::default() });
@@ -38,7 +43,7 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
     let set =
         SetMetadataRequest { collection: c(), ids: vec![number(1)], metadata: vec!["{}".into()], ..Default::default() };
     let token = CreateTokenRequest { scopes: vec![Scope::Read.into()], ..Default::default() };
-    let wanted = Wanted { space: NO_SPACE, ..Default::default() };
+    let wanted = Wanted { space, ..Default::default() };
     let all = [
         ("Collections/Create", CreateCollectionRequest { config: create }.encode_to_vec()),
         ("Collections/Get", GetCollectionRequest { name: c() }.encode_to_vec()),
@@ -62,10 +67,10 @@ pub(crate) fn cases() -> Vec<(String, Vec<u8>)> {
         ("Admin/Usage", UsageRequest {}.encode_to_vec()),
         ("Sync/Hello", HelloRequest { collection: c(), hello: greeting(), config: None }.encode_to_vec()),
         ("Sync/Pull", PullRequest { spaces: vec![wanted], ..Default::default() }.encode_to_vec()),
-        ("Sync/Push", PushRequest { space: NO_SPACE, offers: vec![0; 4], ..Default::default() }.encode_to_vec()),
-        ("Sync/Fetch", FetchRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
-        ("Sync/GetManifest", GetManifestRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
-        ("Sync/Reconcile", ReconcileRequest { space: NO_SPACE, ..Default::default() }.encode_to_vec()),
+        ("Sync/Push", PushRequest { space, offers: vec![0; 4], ..Default::default() }.encode_to_vec()),
+        ("Sync/Fetch", FetchRequest { space, ..Default::default() }.encode_to_vec()),
+        ("Sync/GetManifest", GetManifestRequest { space, ..Default::default() }.encode_to_vec()),
+        ("Sync/Reconcile", ReconcileRequest { space, ..Default::default() }.encode_to_vec()),
         ("Admin/ListKeys", ListKeysRequest {}.encode_to_vec()),
         ("Admin/RevokeKey", RevokeKeyRequest { id: "0".repeat(16) }.encode_to_vec()),
         ("Sync/Replicate", ReplicateRequest { group: 1, ..Default::default() }.encode_to_vec()),

@@ -70,6 +70,22 @@ pub(crate) async fn call(channel: &Channel, path: &str, headers: &[(&str, &[u8])
     send(channel, request(path, headers, Body::new(Full::new(body)))).await?.outcome()
 }
 
+/// Calls an rpc, and answers how it ended and the bytes of everything that came back.
+pub(crate) async fn exchanged(
+    channel: &Channel,
+    path: &str,
+    headers: &[(&str, &[u8])],
+    body: Bytes,
+) -> (Result<(), Status>, Vec<u8>) {
+    let response = channel.clone().oneshot(request(path, headers, Body::new(Full::new(body)))).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap();
+    let reply = Reply { headers: head.headers, trailers: body.trailers().cloned().unwrap_or_default() };
+    let mut bytes = format!("{reply:?}").into_bytes();
+    bytes.extend_from_slice(&body.to_bytes());
+    (reply.outcome(), bytes)
+}
+
 /// The messages and the trailers in the body of a gRPC-web answer.
 pub(crate) fn web_frames(mut body: &[u8]) -> (Vec<Vec<u8>>, Option<HeaderMap>) {
     let (mut messages, mut trailers) = (Vec::new(), None);

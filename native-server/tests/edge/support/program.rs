@@ -61,7 +61,7 @@ impl Program {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
-        let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next());
+        let address = line.split_once("://").and_then(|(_, rest)| rest.split(' ').next());
         let address = address.unwrap_or_else(|| panic!("the server said {line:?}")).parse().unwrap();
         Self { address, line, child, out }
     }

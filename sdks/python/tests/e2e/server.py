@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,14 +22,14 @@ Got = TypeVar("Got")
 class Server:
     """A process of the server, from the moment when it listens. It gets a port of its own unless it is told one."""
 
-    def __init__(self, program: Path, data: Path, *, port: int = 0) -> None:
+    def __init__(self, program: Path, data: Path, *, port: int = 0, more: Sequence[str | Path] = ()) -> None:
         self.program = program
         self.data = data
         # What a developer has set for a server of their own is not meant for this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HYPERSPACE_")}
         with Path(f"{data}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [program, "--listen", f"127.0.0.1:{port}", "--data-dir", data],
+                [program, "--listen", f"127.0.0.1:{port}", "--data-dir", data, *more],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
@@ -37,7 +37,7 @@ class Server:
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
         line = self.process.stdout.readline().decode() if readable else "nothing"
-        found = re.fullmatch(r"hyperspace-server \S+ listening on http://127\.0\.0\.1:(\d+) \(data: .*\)\n", line)
+        found = re.fullmatch(r"hyperspace-server \S+ listening on https?://127\.0\.0\.1:(\d+) \(data: .*\)\n", line)
         if found is None:
             self.kill()
             raise AssertionError(f"the server said {line!r} and then\n{Path(f'{data}.log').read_text()}")
