@@ -58,6 +58,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
     use http::{Request, StatusCode};
     use hyperspace_core::collection::{CollectionConfig, UpsertBatch, Vectors};
     use hyperspace_core::error::ErrorKind;
@@ -70,7 +71,7 @@ mod tests {
     use crate::disk::{Disk, LocalDisk};
     use crate::service::handlers::Handlers;
     use crate::service::http::routes;
-    use crate::service::limits::Limits;
+    use crate::service::limits::{self, Limits};
     use crate::service::peers::Peers;
     use crate::service::testing::HookedDisk;
     use crate::settings::Settings;
@@ -84,7 +85,10 @@ mod tests {
     async fn get(handlers: &Handlers, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let settings = Settings::default();
-        let answer = routes(handlers.clone(), Limits::new(&settings), &settings).oneshot(request).await.unwrap();
+        let limits = Limits::new(&settings);
+        let bounded = from_fn_with_state(Arc::clone(&limits), limits::bound);
+        let routes = routes(handlers.clone(), limits, &settings).layer(bounded);
+        let answer = routes.oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
         (parts.status, String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap())
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyperspace_core::error::ErrorKind::{LimitExceeded, Unavailable};
-use hyperspace_server::proto::{GetRequest, Metric, SearchBatchRequest, UpsertRequest};
+use hyperspace_server::proto::{GetRequest, ListCollectionsRequest, Metric, SearchBatchRequest, UpsertRequest};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
@@ -98,25 +98,31 @@ async fn an_answer_that_would_be_too_long_is_an_error_and_takes_no_memory() {
 
 /// Calls an rpc that answers at once.
 async fn list(client: &Client) -> Result<(), Status> {
-    call(&client.channel, "/hyperspace.v1.Collections/List", &[], framed(&[])).await
+    let request = ListCollectionsRequest {};
+    client.collections().list(request).await.map(|_| ())
 }
 
-/// Requests that a server has under way at most.
-const PLACES: usize = 256;
+/// Requests that a server has under way at most, and of one tenant.
+const PLACES: usize = 512;
+const SHARE: usize = PLACES / 2;
 
-/// Takes all places for requests, with messages that do not come to their end.
-async fn crowd(server: &Running) -> Vec<JoinHandle<Result<(), Status>>> {
+/// Takes all of so many places for requests, with messages that do not come to their end; each request has a user.
+async fn crowd(server: &Running, places: usize, user: impl Fn(usize) -> String) -> Vec<JoinHandle<Result<(), Status>>> {
     let mut waiting = Vec::new();
     // A connection may have 32.
-    for _ in 0..10 {
+    for _ in 0..places / 32 + 2 {
         let client = server.client().await;
         for _ in 0..32 {
             let (channel, body) = (client.channel.clone(), unfinished(announced(10, &[10])));
-            waiting.push(tokio::spawn(async move { send(&channel, request(UPSERT, &[], body)).await.map(|_| ()) }));
+            let user = user(waiting.len());
+            let asked = async move {
+                send(&channel, request(UPSERT, &[("x-hyperspace-user-id", user.as_bytes())], body)).await.map(|_| ())
+            };
+            waiting.push(tokio::spawn(asked));
         }
     }
     // Nothing else may ask meanwhile: it would have the last place for a moment, and one of these would be refused for it.
-    let refused = waiting.len() - PLACES;
+    let refused = waiting.len() - places;
     let ended = || waiting.iter().filter(|task| task.is_finished()).count();
     until("all places are taken", async || ended() >= refused).await;
     assert_eq!(ended(), refused, "who has a place keeps it");
@@ -124,11 +130,24 @@ async fn crowd(server: &Running) -> Vec<JoinHandle<Result<(), Status>>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_cannot_take_the_room_of_all() {
+    let server = Running::new().await;
+    let waiting = crowd(&server, SHARE, |_| "storm".into()).await;
+    let client = server.client().await;
+    refused("one more", list(&client.user("storm")).await, Unavailable, "requests of yours");
+    list(&client.user("calm")).await.unwrap();
+    assert_eq!(server.get("/healthz").await.code, 200);
+    waiting.iter().for_each(JoinHandle::abort);
+    until("there is room again", async || list(&client.user("storm")).await.is_ok()).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_are_bounded_and_room_returns() {
     let server = Running::new().await;
-    let waiting = crowd(&server).await;
+    let waiting = crowd(&server, PLACES, |number| format!("user-{number}")).await;
     let client = server.client().await;
-    refused("one more", list(&client).await, Unavailable, "256 requests");
+    refused("one more", list(&client).await, Unavailable, "512 requests");
     assert_eq!(server.get("/healthz").await.code, 503);
     waiting.iter().for_each(JoinHandle::abort);
     until("there is room again", async || list(&client).await.is_ok()).await;
@@ -140,7 +159,7 @@ async fn requests_under_way_are_bounded_and_room_returns() {
 async fn a_page_may_ask_a_full_server_and_read_that_it_is_full() {
     let app = "https://app.example";
     let server = Running::with(|settings| configure(settings, "allowed_origins = [\"https://app.example\"]")).await;
-    let waiting = crowd(&server).await;
+    let waiting = crowd(&server, PLACES, |number| format!("user-{number}")).await;
     let own = server.address.to_string();
     let asking = [("host", own.as_str()), ("origin", app)];
     let preflight = [&asking[..], &[("access-control-request-method", "POST")]].concat();
