@@ -1,6 +1,7 @@
 //! `bench`: how many searches a server answers and how soon, asked for by several clients at once. The queries are points
 //! of the collection.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use hyperspace_core::error::{Error, ErrorKind};
@@ -93,8 +94,10 @@ async fn ask(mut client: Points, requests: Vec<proto::SearchRequest>, end: Insta
         match client.search(request.clone()).await {
             Ok(_) => seen.answers.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX)),
             Err(status) => {
+                // One that has a source is no answer: the server is gone, and does not refuse.
+                let is_answer = status.source().is_none();
                 let error = of_status(&status);
-                if error.kind() != ErrorKind::Unavailable {
+                if !is_answer || error.kind() != ErrorKind::Unavailable {
                     return Err(error.into());
                 }
                 seen.refused += 1;

@@ -68,6 +68,21 @@ fn a_bench_asks_for_the_points_of_the_collection_and_counts_the_answers() {
 }
 
 #[test]
+fn a_bench_ends_with_the_server_it_asks() {
+    let mut server = with_points();
+    let ran = std::thread::scope(|scope| {
+        let address = server.address();
+        let bench = scope.spawn(move || cli(&["--server", &address, "bench", "notes", "--seconds", "600"]));
+        while server.state().last_search.is_none() {
+            std::thread::yield_now();
+        }
+        server.kill();
+        bench.join().unwrap()
+    });
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+}
+
+#[test]
 fn a_promotion_and_the_end_of_a_follower_say_what_came_of_them() {
     let server = Server::start();
     let ran = ask(&server, &["promote"]);
